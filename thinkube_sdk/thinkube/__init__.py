@@ -1,0 +1,58 @@
+"""From a notebook cell to production: `import thinkube as tk`.
+
+Importing costs nothing: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thinkube.services.clients import embeddings, langfuse, llm, mlflow, nats, openai, qdrant
+    from thinkube.services.health import status
+    from thinkube.targets.deploy import deploy, deployment, deployments, package
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "embeddings": "thinkube.services.clients",
+    "langfuse": "thinkube.services.clients",
+    "llm": "thinkube.services.clients",
+    "mlflow": "thinkube.services.clients",
+    "nats": "thinkube.services.clients",
+    "openai": "thinkube.services.clients",
+    "qdrant": "thinkube.services.clients",
+    "status": "thinkube.services.health",
+    "deploy": "thinkube.targets.deploy",
+    "deployment": "thinkube.targets.deploy",
+    "deployments": "thinkube.targets.deploy",
+    "package": "thinkube.targets.deploy",
+}
+
+__all__ = [  # noqa: RUF022 - in the order a user meets them
+    "llm", "openai", "embeddings", "mlflow", "langfuse", "nats", "qdrant", "status",
+    "package", "deploy", "deployments", "deployment",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("thinkube.errors")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'thinkube' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext thinkube`: the `%thinkube` magics and rich displays."""
+    from thinkube.notebook.extension import load
+
+    load(shell)

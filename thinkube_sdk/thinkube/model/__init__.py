@@ -1,0 +1,1 @@
+"""The values that pass between stages, the errors, and the settings. The bottom layer."""

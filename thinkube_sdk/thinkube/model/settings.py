@@ -1,0 +1,43 @@
+"""The settings Thinkube itself reads from the environment, in one table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable.
+
+    Attributes:
+        variable: its name.
+        default: what holds without it, in words.
+        purpose: what it does, for the documentation.
+    """
+
+    variable: str
+    default: str
+    purpose: str
+
+
+HOME = Setting("THINKUBE_HOME", "~/.thinkube", "Data of the local stack, releases and deployments.")
+CACHE = Setting(
+    "THINKUBE_CACHE", "$XDG_CACHE_HOME/thinkube or ~/.cache/thinkube", "Environments that can be made again."
+)
+CONTEXT = Setting("THINKUBE_CONTEXT", "local", "The context services are looked up in.")
+
+SETTINGS = (HOME, CACHE, CONTEXT)
+
+
+def home() -> Path:
+    """The folder that holds what must not be lost."""
+    return Path(os.environ.get(HOME.variable) or "~/.thinkube").expanduser().absolute()
+
+
+def cache() -> Path:
+    """The folder that holds what can be made again."""
+    if chosen := os.environ.get(CACHE.variable):
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "thinkube"
