@@ -25,6 +25,8 @@ ThinkubeError
     └── RequestFailed           the deployed agent answered with an error
 """
 
+from thinkube.model.notebook_place import notebook_line as _notebook_line
+
 
 class ThinkubeError(Exception):
     """A cause and the way out of it.
@@ -38,6 +40,13 @@ class ThinkubeError(Exception):
         self.cause = cause
         self.fix = fix
         super().__init__(f"{cause}\n{fix}" if fix else cause)
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback: the cell's line, the cause, the fix."""
+        place = _notebook_line(self.__traceback__)
+        lines = [place] if place else []
+        lines.append(f"{type(self).__name__}: {self.cause}")
+        return [*lines, f"Fix: {self.fix}"] if self.fix else lines
 
 
 class UsageError(ThinkubeError):

@@ -6,7 +6,14 @@ import inspect
 from typing import Literal
 
 Kind = Literal[
-    "langgraph", "langgraph-builder", "runnable", "async generator", "generator", "coroutine", "function", "callable"
+    "langgraph",
+    "langgraph-builder",
+    "runnable",
+    "async generator",
+    "generator",
+    "coroutine",
+    "function",
+    "callable",
 ]
 
 # A class of the object's MRO, by module prefix and name, in order of precedence.
