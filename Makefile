@@ -1,0 +1,48 @@
+# Everything a checkout needs. `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BUILD := .build
+VENV := $(BUILD)/venv
+BIN := $(abspath $(VENV))/bin
+SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
+
+.PHONY: help demo test lint bench clean develop
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/environment: requirements/development.txt
+	@echo "Making the environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet $$(grep '^uv==' requirements/development.txt)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/development.txt
+	@touch $@
+
+# What is tested and shown is the wheel that ships, never the checkout.
+$(VENV)/installed: $(VENV)/environment $(SOURCES)
+	@rm -rf $(BUILD)/dist
+	@$(BIN)/uv build --quiet --wheel --out-dir $(BUILD)/dist
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall $(BUILD)/dist/*.whl
+	@touch $@
+
+demo: $(VENV)/installed ## Run notebooks/quickstart.ipynb from cell to running agent (KEEP=1 leaves it running)
+	@$(BIN)/python notebooks/demo.py
+
+test: lint ## Check the code and run every test against the installed wheel
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/installed ## Style, types, and the layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports > $(BUILD)/layers.txt || { cat $(BUILD)/layers.txt; exit 1; }
+
+bench: $(VENV)/installed ## Measure beside peers and print the ratios
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+develop: ## An editable installation in .venv
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet $$(grep '^uv==' requirements/development.txt)
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements/development.txt -e .
+
+clean: ## Remove what make built (user data under THINKUBE_HOME stays)
+	rm -rf $(BUILD) .mypy_cache .ruff_cache .import_linter_cache
