@@ -5,7 +5,7 @@ VENV := $(BUILD)/venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: help demo test lint bench clean develop
+.PHONY: help demo test lint bench develop pins clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,11 @@ develop: ## An editable installation in .venv
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet $$(grep '^uv==' requirements/development.txt)
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements/development.txt -e .
+
+pins: $(VENV)/environment ## Rewrite the pinned requirements
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 pyproject.toml \
+		--extra agents --extra serving --extra stack --extra notebook --group dev \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements/development.txt
 
 clean: ## Remove what make built (user data under THINKUBE_HOME stays)
 	rm -rf $(BUILD) .mypy_cache .ruff_cache .import_linter_cache
