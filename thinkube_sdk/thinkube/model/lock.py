@@ -42,11 +42,13 @@ class Lock:
         python: the interpreter's version as `major.minor`.
         platform: the system and machine the metadata was read on, such as `linux-x86_64`.
         pins: sorted by name.
+        notes: what a reader should know of it: left out, or other than the notebook asked for.
     """
 
     python: str
     platform: str
     pins: tuple[Pin, ...]
+    notes: tuple[str, ...] = ()
 
     def requirements(self, wheels: str = "wheels") -> str:
         """The text of `requirements.txt`: a pin a line, carried wheels by relative path, no hosts."""

@@ -1,0 +1,117 @@
+"""Capture in, bundle out: lock, render, make the environment, verify, keep."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from thinkube.bundles import digest, environments
+from thinkube.bundles.lock import lock as lock_of
+from thinkube.bundles.progress import Progress, silent
+from thinkube.bundles.render import AGENT, Rendering, default_name, render
+from thinkube.bundles.store import Store
+from thinkube.bundles.verify import verify as verify_import
+from thinkube.model import manifest as manifests
+from thinkube.model.bundle import Bundle, Manifest
+from thinkube.model.capture import Capture
+from thinkube.model.errors import UsageError
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def package(
+    capture: Capture,
+    *,
+    name: str | None = None,
+    out: Path | None = None,
+    verify: bool = True,
+    environment: Mapping[str, str] = _NOTHING,
+    lineage: Mapping[str, str] = _NOTHING,
+    kind: str | None = None,
+    progress: Progress = silent,
+) -> Bundle:
+    """Make a locked project of a capture, prove that it imports, and keep it.
+
+    Args:
+        name: the deployment's name; from the notebook's if not given.
+        out: the folder to write the project into. It may hold an earlier bundle, which is replaced.
+            Without it the project stays in the content store.
+        verify: import the entry object in an environment made from the lock.
+        environment: plain settings the deployed process gets.
+        lineage: where this came from, beside the notebook: an MLflow run, a dataset.
+        kind: what the live object is (`thinkube.model.kinds`), where that is known.
+        progress: told what is being done.
+
+    Raises:
+        DistributionMissing, EnvironmentFailed, VerificationFailed: see there.
+        UsageError: `out` holds something else, or `name` can't name a deployment.
+    """
+    if out is not None:
+        _check_place(out)
+    manifest = _manifest(capture, name or default_name(capture), environment, lineage)
+    progress("reading what is installed")
+    locked = lock_of(capture, progress=progress)
+    rendering = render(capture, locked, manifest)
+    with tempfile.TemporaryDirectory(prefix="thinkube-bundle-") as scratch:
+        folder = Path(scratch) / manifest.name
+        rendering.write(folder)
+        if verify:
+            python = environments.environment(locked, progress)
+            verify_import(folder, manifest, capture, python, kind=kind, progress=progress)
+            # The import may have written beside the code; what is kept is what was rendered.
+            rendering.write(folder)
+        place = _write_out(rendering, out) if out is not None else Store().add(folder, rendering.digest)
+    return Bundle(place, rendering.digest, manifest, capture, locked, verified=verify)
+
+
+def _manifest(
+    capture: Capture, name: str, environment: Mapping[str, str], lineage: Mapping[str, str]
+) -> Manifest:
+    origin = {"notebook": capture.notebook} if capture.notebook else {}
+    manifest = Manifest(
+        name=name,
+        entrypoint=capture.entrypoint,
+        kind="Agent",
+        template=AGENT,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        services=tuple(sorted(capture.services)),
+        secrets=tuple(sorted(capture.secrets)),
+        environment=MappingProxyType({key: str(value) for key, value in environment.items()}),
+        lineage=MappingProxyType({**origin, **{key: str(value) for key, value in lineage.items()}}),
+    )
+    manifests.check(manifest)
+    return manifest
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a folder whose content we did not write, or that someone has worked on since."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file", "Name a folder that does not exist yet, or an empty one.")
+    if not any(out.iterdir()):
+        return
+    if not digest.listed(out):
+        raise UsageError(
+            f"{out} is not empty and holds no bundle", "Name an empty folder, or one that does not exist."
+        )
+    if edited := digest.changed(out):
+        raise UsageError(
+            f"{out} holds a bundle in which {edited[0]} was changed",
+            "Move the changes into the notebook, or name another folder.",
+        )
+
+
+def _write_out(rendering: Rendering, out: Path) -> Path:
+    """Replace the files of an earlier bundle; whatever else lies in the folder stays."""
+    for path in digest.listed(out):
+        (out / path).unlink()
+    if (out / "__pycache__").is_dir():
+        shutil.rmtree(out / "__pycache__")
+    out.mkdir(parents=True, exist_ok=True)
+    rendering.write(out)
+    return out.absolute()

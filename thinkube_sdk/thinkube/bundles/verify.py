@@ -1,0 +1,172 @@
+"""Import the entry object in the clean environment. What fails is shown at the notebook's cell and line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thinkube.bundles.installed import Site
+from thinkube.bundles.progress import Progress, silent
+from thinkube.bundles.wheels import last_lines
+from thinkube.model.bundle import Manifest
+from thinkube.model.capture import Capture
+from thinkube.model.errors import VerificationFailed
+from thinkube.model.settings import SETTINGS, cache, home
+from thinkube.services.table import SERVICES
+
+LIMIT = 120.0
+
+# What a process needs to find programs, its user, its language and its network.
+_MACHINE = (
+    "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+)  # fmt: skip
+
+
+def verify(
+    folder: Path,
+    manifest: Manifest,
+    capture: Capture,
+    python: Path,
+    *,
+    kind: str | None = None,
+    limit: float = LIMIT,
+    progress: Progress = silent,
+) -> str:
+    """Import a bundle's entry object in its own environment.
+
+    Args:
+        folder: the bundle; its own copy, since an agent may write beside itself when it is imported.
+        python: the executable of the environment made from its lock.
+        kind: what the live object is, where that is known.
+        limit: seconds the import may take.
+
+    Returns:
+        The kind of the object that was found.
+
+    Raises:
+        VerificationFailed: it doesn't import, takes too long, or is of another kind.
+    """
+    progress(f"importing {manifest.entrypoint} in a clean environment")
+    command = [str(python), "-P", "-m", "thinkube.serving", "check", "--bundle", str(folder)]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=clean_environment(manifest),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise VerificationFailed(
+            f"{capture.name} was not imported within {limit:.0f} s",
+            "Work that takes this long belongs into a function that the first request calls, or a service."
+            " What was printed last:\n" + last_lines(_text(error.stderr) or _text(error.stdout)),
+        ) from error
+    answer = _answer(done.stdout)
+    if answer is None:
+        raise VerificationFailed(
+            f"the process that imports {capture.name} ended with code {done.returncode} and no answer:\n"
+            f"{last_lines(done.stderr)}",
+            "Code that ends its process (sys.exit, a crash, too little memory) can't be deployed.",
+        )
+    if not answer["ok"]:
+        raise _failure(answer, folder, manifest, capture)
+    found = str(answer["kind"])
+    if kind is not None and found != kind:
+        raise VerificationFailed(
+            f"{capture.name} is a {kind} here and a {found} when its captured code runs",
+            "A statement that the object needs was left out, or the name was bound again: see the report.",
+        )
+    return found
+
+
+def clean_environment(manifest: Manifest) -> dict[str, str]:
+    """The variables an agent's process gets: those of its machine, and what its manifest names."""
+    names = [*_MACHINE, *(setting.variable for setting in SETTINGS), *manifest.secrets]
+    for service in manifest.services:
+        for place in SERVICES[service].environments:
+            names += [place.url, *(name for name in (place.secret, place.username) if name)]
+            names += [variable for _, variable in place.options]
+    chosen = {name: os.environ[name] for name in names if name in os.environ}
+    return {**chosen, "THINKUBE_HOME": str(home()), "THINKUBE_CACHE": str(cache()), **manifest.environment}
+
+
+def _answer(output: str) -> dict[str, Any] | None:
+    """The check's line, among what the agent may have printed."""
+    for line in reversed(output.splitlines()):
+        try:
+            answer = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(answer, dict) and "ok" in answer:
+            return answer
+    return None
+
+
+def _failure(
+    answer: Mapping[str, Any], folder: Path, manifest: Manifest, capture: Capture
+) -> VerificationFailed:
+    error, message = str(answer["error"]), str(answer["message"])
+    places = [place for frame in answer.get("frames", ()) if (place := _place(frame, folder, capture))]
+    at = "".join(f"\n    {place}" for place in places)
+    return VerificationFailed(
+        f"{capture.name} does not import in a clean environment: {error}: {message}{at}",
+        _advice(error, message, manifest),
+    )
+
+
+def _place(frame: Mapping[str, Any], folder: Path, capture: Capture) -> str | None:
+    """A traceback's frame as the notebook's author knows it, or None for a library's."""
+    try:
+        path = (folder / frame["file"]).resolve().relative_to(folder.resolve())
+    except ValueError:
+        return None
+    line = int(frame["line"] or 0)
+    if path.as_posix() != capture.module.replace(".", "/") + ".py":
+        return f"{path.as_posix()}, line {line}"
+    source = capture.source.splitlines()
+    text = source[line - 1].strip() if 0 < line <= len(source) else ""
+    origin = capture.origins[line - 1] if 0 < line <= len(capture.origins) else None
+    return f"{origin or f'line {line} of the captured code'}: {text}"
+
+
+def _advice(error: str, message: str, manifest: Manifest) -> str:
+    unset = [name for name in manifest.secrets if name not in os.environ]
+    if module := re.search(r"No module named '(\w+)", message):
+        owners = Site().owners([module[1]])[module[1]]
+        if owners:
+            return (
+                f"{owners[0]} is installed here and was not seen to be needed: add "
+                f"`%pip install {owners[0]}` to the notebook."
+            )
+        return (
+            f"Nothing here imports {module[1]} either: install its distribution and run the notebook again."
+        )
+    if unset and (error == "KeyError" or any(name in message for name in unset)):
+        return (
+            f"Set {', '.join(unset)} in the environment this runs in: the code reads it when it is imported."
+        )
+    if error in ("ServiceNotFound", "ServiceUnreachable", "CredentialRejected"):
+        return "`thinkube status` shows what is found; `thinkube up` starts the services on this machine."
+    if error == "NameError":
+        return (
+            "A statement that binds the name was left out, or ran only in an earlier session: see the report."
+        )
+    return (
+        "Restart the kernel and run all cells: what fails there fails here. `verify=False` skips this check."
+    )
+
+
+def _text(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
