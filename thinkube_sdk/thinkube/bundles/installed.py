@@ -60,12 +60,13 @@ class Distribution:
     def unindexed(self) -> str | None:
         """Why no index can supply this installation, or None for one that came from an index."""
         if source := self.source:
-            return f"editable install of {source}"
+            return f"editable install of the folder {source.name}"
         # conda writes the path of its own build machine here.
         if not self.origin or _read(self.folder / "INSTALLER").strip() == "conda":
             return None
         url = urlparse(self.origin["url"])
-        place = f"{url.hostname}{url.path}" if url.hostname else url.path
+        # Neither a credential nor a path of this machine belongs into a bundle.
+        place = f"{url.hostname}{url.path}" if url.hostname else f"the local {Path(url.path).name}"
         if vcs := self.origin.get("vcs_info"):
             return f"installed from {vcs['vcs']}, {place} at {vcs.get('commit_id', 'an unnamed commit')[:12]}"
         return f"installed from {place}"

@@ -6,6 +6,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,6 +15,7 @@ from thinkube.bundles import digest, environments
 from thinkube.bundles.lock import lock as lock_of
 from thinkube.bundles.progress import Progress, silent
 from thinkube.bundles.render import AGENT, Rendering, default_name, render
+from thinkube.bundles.report import Report
 from thinkube.bundles.store import Store
 from thinkube.bundles.verify import verify as verify_import
 from thinkube.model import manifest as manifests
@@ -21,6 +24,30 @@ from thinkube.model.capture import Capture
 from thinkube.model.errors import UsageError
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Package(Bundle):
+    """A bundle fresh from the notebook, which still knows what was kept of it and why."""
+
+    @property
+    def report(self) -> Report:
+        """What was kept of the notebook, what was left out, and why."""
+        return Report(self.capture)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "entry point": self.manifest.entrypoint,
+            "folder": str(self.path),
+            "digest": self.digest[:12],
+            "runs on": f"Python {self.lock.python}, {len(self.lock.pins)} distributions",
+            "imports in a clean environment": "yes" if self.verified else "not tried",
+        }
+        rows = "".join(f"<tr><th>{key}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
+        title = f"<strong>{escape(self.manifest.name)}</strong>"
+        return f"{title}<table>{rows}</table><details><summary>{escape(self.report.summary)}</summary>" + (
+            f"{self.report._repr_html_()}</details>"
+        )
 
 
 def package(
@@ -33,7 +60,7 @@ def package(
     lineage: Mapping[str, str] = _NOTHING,
     kind: str | None = None,
     progress: Progress = silent,
-) -> Bundle:
+) -> Package:
     """Make a locked project of a capture, prove that it imports, and keep it.
 
     Args:
@@ -65,7 +92,7 @@ def package(
             # The import may have written beside the code; what is kept is what was rendered.
             rendering.write(folder)
         place = _write_out(rendering, out) if out is not None else Store().add(folder, rendering.digest)
-    return Bundle(place, rendering.digest, manifest, capture, locked, verified=verify)
+    return Package(place, rendering.digest, manifest, capture, locked, verified=verify)
 
 
 def _manifest(
