@@ -27,8 +27,15 @@ CACHE = Setting(
     "THINKUBE_CACHE", "$XDG_CACHE_HOME/thinkube or ~/.cache/thinkube", "Environments that can be made again."
 )
 CONTEXT = Setting("THINKUBE_CONTEXT", "local", "The context services are looked up in.")
+REQUEST_BYTES = Setting(
+    "THINKUBE_REQUEST_BYTES", "10485760", "How large a request to a deployed agent may be."
+)
+REQUEST_SECONDS = Setting("THINKUBE_REQUEST_SECONDS", "300", "How long a deployed agent's run may take.")
+REQUEST_RUNS = Setting(
+    "THINKUBE_REQUEST_RUNS", "256", "How many runs of a deployed agent may be in progress."
+)
 
-SETTINGS = (HOME, CACHE, CONTEXT)
+SETTINGS = (HOME, CACHE, CONTEXT, REQUEST_BYTES, REQUEST_SECONDS, REQUEST_RUNS)
 
 
 def home() -> Path:

@@ -1,0 +1,87 @@
+"""`python -m thinkube.serving`: serve a bundle, or check that its entry object imports."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m thinkube.serving", description=__doc__)
+    parser.add_argument(
+        "command", nargs="?", choices=["check"], help="import the entry object and say how it went"
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="the folder that holds thinkube.yaml")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--socket-fd", type=int, help="a listening socket that this process inherited")
+    parser.add_argument("--ready-fd", type=int, help="a pipe to say on that requests are taken")
+    parser.add_argument("--name", help="the deployment's name, if not the bundle's")
+    parser.add_argument("--release", default="", help="the release's version, for traces and /readyz")
+    options = parser.parse_args(arguments)
+    return check(options.bundle) if options.command == "check" else run(options)
+
+
+def check(bundle: Path) -> int:
+    """Import the entry object and print one JSON line; what the import prints goes to standard error."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    report = _checked(bundle)
+    sys.stdout.flush()
+    with os.fdopen(out, "w") as line:
+        line.write(json.dumps(report) + "\n")
+    return 0 if report["ok"] else 1
+
+
+def _checked(bundle: Path) -> dict[str, object]:
+    from thinkube.serving.entry import EntryFailed, load
+
+    try:
+        entry = load(bundle)
+    except EntryFailed as error:
+        return error.report
+    from thinkube.serving.agent import Unsupported, adapt
+
+    try:
+        return {"ok": True, "kind": adapt(entry.subject).kind}
+    except Unsupported as error:
+        return {"ok": False, "error": "Unsupported", "message": str(error), "frames": []}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve. A bundle that can't be loaded is reported on the ready pipe, in the log and by status 3."""
+    from thinkube.serving.entry import EntryFailed, load
+    from thinkube.serving.log import configure, event
+
+    configure()
+    from thinkube.serving.start import StartFailed, runtime
+
+    try:
+        entry = load(options.bundle)
+        loaded = runtime(entry, options.name or entry.manifest.name, options.release)
+    except (EntryFailed, StartFailed) as error:
+        event("not started", 40, error=error.__cause__ or error, **error.report)
+        if options.ready_fd is not None:
+            from thinkube.serving.server import announce
+
+            announce(options.ready_fd, error.report)
+        return 3
+    from thinkube.serving.server import serve
+
+    event("started", name=loaded.name, release=loaded.release, kind=loaded.agent.kind)
+    serve(
+        loaded, host=options.host, port=options.port, socket_fd=options.socket_fd, ready_fd=options.ready_fd
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    # Not SystemExit: an agent's stray thread must not hold up a process that has stopped serving.
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

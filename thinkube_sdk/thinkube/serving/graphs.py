@@ -1,0 +1,110 @@
+"""LangGraph graphs, compiled or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel
+
+from thinkube.model.kinds import Kind
+from thinkube.serving.agent import Call, Event, Mode
+from thinkube.serving.annotations import has_messages, schema_of, usable
+from thinkube.serving.chat import text_of_message
+from thinkube.serving.runnables import config_of
+from thinkube.serving.shapes import Field, Shape
+
+_MESSAGES: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
+DEFAULT_MODES: tuple[Mode, ...] = ("updates", "messages", "custom")
+
+
+class GraphAgent:
+    """A LangGraph graph as an agent. Its input is an object of channels, its output the output channels."""
+
+    def __init__(self, subject: Any, kind: Kind) -> None:
+        self.kind = kind
+        self._graph = subject.compile() if kind == "langgraph-builder" else subject
+        self.takes = _input(self._graph)
+        self.gives = _output_schema(self._graph)
+
+    async def invoke(self, values: Any, call: Call, /) -> Any:
+        return await self._graph.ainvoke(values, config_of(call))
+
+    async def stream(self, values: Any, call: Call, /) -> AsyncGenerator[Event]:
+        asked = call.modes or DEFAULT_MODES
+        latest: Any = None
+        interrupts: Any = None
+        events = self._graph.astream(
+            values, config_of(call), stream_mode=sorted({*asked, "values", "updates"})
+        )
+        async for mode, data in events:
+            if mode == "values":
+                latest = data
+            elif mode == "updates" and isinstance(data, dict) and "__interrupt__" in data:
+                interrupts = data["__interrupt__"]
+            if mode in asked:
+                yield Event(
+                    mode, data, text_of_message(data[0]) if mode == "messages" and _is_answer(data) else ""
+                )
+        output = self._output(latest)
+        if interrupts is not None:
+            output = {**(output if isinstance(output, dict) else {}), "__interrupt__": interrupts}
+        yield Event("output", output)
+
+    def _output(self, latest: Any) -> Any:
+        channels = self._graph.output_channels
+        if isinstance(channels, str) or not isinstance(latest, Mapping):
+            return latest
+        return {name: latest[name] for name in channels if name in latest}
+
+
+def _is_answer(data: tuple[Any, Mapping[str, Any]]) -> bool:
+    """Whether a streamed message is the model speaking: not a tool's result or the user's own words."""
+    return getattr(data[0], "type", "") in ("ai", "AIMessageChunk")
+
+
+def _input(graph: Any) -> Shape:
+    builder = getattr(graph, "builder", None)
+    model = getattr(builder, "input_schema", None)
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return Shape(
+            [
+                Field(
+                    field.alias or name,
+                    _annotated(field),
+                    ... if field.is_required() else field.get_default(call_default_factory=True),
+                )
+                for name, field in model.model_fields.items()
+            ]
+        )
+    names = graph.input_channels
+    if names == "__start__" and builder is not None:
+        names = list(builder.schemas.get(model, ()))
+    if isinstance(names, str):
+        return Shape([Field("input", graph.channels[names].UpdateType)], single=True)
+    channels = graph.channels
+    fields = [
+        Field(name, channels[name].UpdateType, None)
+        for name in names
+        if hasattr(channels.get(name), "UpdateType")
+    ]
+    return Shape(fields, nonempty=True)
+
+
+def _annotated(field: Any) -> Any:
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
+def _output_schema(graph: Any) -> dict[str, Any]:
+    names = graph.output_channels
+    if isinstance(names, str):
+        return schema_of(getattr(graph.channels[names], "ValueType", Any))
+    properties: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
+    for name in names:
+        kind = getattr(graph.channels.get(name), "ValueType", Any)
+        schema = dict(_MESSAGES) if has_messages(kind) else schema_of(usable(name, kind))
+        definitions.update(schema.pop("$defs", {}))
+        properties[name] = schema
+    whole: dict[str, Any] = {"type": "object", "properties": properties}
+    return {**whole, "$defs": definitions} if definitions else whole

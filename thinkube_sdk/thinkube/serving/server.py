@@ -1,0 +1,86 @@
+"""The HTTP server: an inherited listening socket, a word when ready, and a drain that drops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from thinkube.serving.log import event
+from thinkube.serving.runtime import Runtime
+
+KEEP_ALIVE_SECONDS = 75
+# Longer than HTTP clients keep an idle connection for reuse (httpx: 5 s): none is closed under a request.
+IDLE_SECONDS = 8.0
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, with another way to stop.
+
+    SIGTERM drains: no new connections; each open one is answered its next request with
+    `Connection: close`, or closed after `IDLE_SECONDS` without one. SIGINT closes idle ones at once.
+    Runs in progress get their time in both cases.
+    """
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, ready_fd: int | None) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._ready_fd = ready_fd
+        self._at_once = False
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        self.should_exit = True
+        self._at_once = self._at_once or sig == signal.SIGINT
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._ready_fd is not None:
+            announce(self._ready_fd, {"ok": True, "kind": self._runtime.agent.kind})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        self._runtime.draining = True
+        event("draining", connections=len(self.server_state.connections))
+        deadline = time.monotonic() + IDLE_SECONDS
+        # Uvicorn tells nobody when a connection closes.
+        while self.server_state.connections and not self._at_once and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+        event("stopped")
+
+
+def announce(descriptor: int, report: dict[str, Any]) -> None:
+    """Tell the supervisor, once, that this process is ready or why it won't be."""
+    with os.fdopen(descriptor, "w") as pipe:
+        pipe.write(json.dumps(report) + "\n")
+
+
+def serve(runtime: Runtime, *, host: str, port: int, socket_fd: int | None, ready_fd: int | None) -> None:
+    """Serve until told to stop."""
+    from thinkube.serving.app import application
+
+    config = uvicorn.Config(
+        application(runtime),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(runtime.limits.seconds),
+    )
+    sockets = None if socket_fd is None else [socket.socket(fileno=socket_fd)]
+    server = Server(config, runtime, ready_fd)
+    server.run(sockets)
