@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Endpoint
-from thinkube.model.errors import CredentialRejected, ServiceError, ServiceUnreachable, UsageError
+from thinkube.model.errors import ServiceError, UsageError
 from thinkube.model.release import Release
+from thinkube.services.probe import rejected, unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -113,8 +115,14 @@ class MlflowIndex:
             login = httpx.BasicAuth(credential.username, credential.secret)
         elif credential:
             headers = {"Authorization": f"Bearer {credential.secret}"}
-        limits = httpx.Timeout(30, connect=3)
-        return httpx.Client(base_url=self._endpoint.url, auth=login, headers=headers, timeout=limits)
+        return httpx.Client(
+            base_url=self._endpoint.url,
+            auth=login,
+            headers=headers,
+            timeout=httpx.Timeout(30, connect=3),
+            # A proxy set for the network must not get requests to this machine.
+            trust_env=urlsplit(self._endpoint.url).hostname not in ("127.0.0.1", "localhost", "::1"),
+        )
 
     def _call(
         self, client: httpx.Client, method: str, path: str, data: Mapping[str, Any]
@@ -129,14 +137,9 @@ class MlflowIndex:
             else:
                 response = client.post(_API + path, json=data)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise ServiceUnreachable(
-                f"{place} does not answer: {error or type(error).__name__}",
-                "`thinkube status` shows what runs; `thinkube up` starts it on this machine.",
-            ) from error
+            raise unreachable(self._endpoint, str(error) or type(error).__name__) from error
         if response.status_code in (401, 403):
-            raise CredentialRejected(
-                f"{place} refuses the credential", "Correct it where the address comes from."
-            )
+            raise rejected(self._endpoint)
         try:
             answer = response.json()
         except ValueError as error:

@@ -129,10 +129,10 @@ def _values(capture: Capture, lock: Lock, manifest: Manifest) -> dict[str, Any]:
 def _service(name: str) -> dict[str, Any]:
     service = SERVICES[name]
     place = service.environments[0]
+    variables = (place.url, place.username, place.secret, *(variable for _, variable in place.options))
     return {
         "name": name,
         "title": service.title,
         "purpose": service.purpose,
-        "variables": [variable for variable in (place.url, place.username, place.secret) if variable],
-        "scheme": "nats" if name == "nats" else "http",
+        "variables": [variable for variable in variables if variable],
     }
