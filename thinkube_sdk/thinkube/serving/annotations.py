@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typing_extensions
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError
 
 REFERENCE = "#/components/schemas/{model}"
@@ -51,6 +51,15 @@ def usable(name: str, annotation: Any) -> Any:
     except UNUSABLE:
         return Any
     return annotation
+
+
+def fits(annotation: Any, value: Any) -> bool:
+    """Whether a value is of a type that `usable` returned."""
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def portable(annotation: Any) -> Any:

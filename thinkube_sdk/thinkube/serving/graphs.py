@@ -12,7 +12,7 @@ from thinkube.serving.agent import Call, Event, Mode
 from thinkube.serving.annotations import has_messages, schema_of, usable
 from thinkube.serving.chat import text_of_message
 from thinkube.serving.runnables import config_of
-from thinkube.serving.shapes import Field, Shape
+from thinkube.serving.shapes import ABSENT, Field, Shape
 
 _MESSAGES: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 DEFAULT_MODES: tuple[Mode, ...] = ("updates", "messages", "custom")
@@ -84,7 +84,7 @@ def _input(graph: Any) -> Shape:
         return Shape([Field("input", graph.channels[names].UpdateType)], single=True)
     channels = graph.channels
     fields = [
-        Field(name, channels[name].UpdateType, None)
+        Field(name, channels[name].UpdateType, ABSENT)
         for name in names
         if hasattr(channels.get(name), "UpdateType")
     ]

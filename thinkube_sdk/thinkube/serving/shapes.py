@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic import Field as PydanticField
 
-from thinkube.serving.annotations import is_text, schema_of, takes_messages, usable
+from thinkube.serving.annotations import fits, is_text, schema_of, takes_messages, usable
 
 TEXT_INPUTS = ("question", "query", "prompt", "input", "text", "message", "task", "topic")
 HISTORIES = ("chat_history", "history")
@@ -39,7 +39,7 @@ class InvalidInput(Exception):
 
 @dataclass(frozen=True)
 class Field:
-    """One named part of an input. `default` is `...` where it has to be given."""
+    """One named part of an input. `default` is `...` where it has to be given; `ABSENT` shows none."""
 
     name: str
     annotation: Any = Any
@@ -139,14 +139,23 @@ def _attributes(names: Sequence[str]) -> list[str]:
 
 def _model(fields: Sequence[Field], extra: bool) -> type[BaseModel]:
     definitions: dict[str, Any] = {
-        attribute: (
-            usable(field.name, field.annotation),
-            PydanticField(default=field.default, alias=field.name, title=None),
-        )
+        attribute: _definition(field)
         for attribute, field in zip(_attributes([f.name for f in fields]), fields, strict=True)
     }
     config = ConfigDict(extra="allow" if extra else "forbid", protected_namespaces=())
     return create_model("Input", __config__=config, **definitions)
+
+
+def _definition(field: Field) -> tuple[Any, Any]:
+    annotation = usable(field.name, field.annotation)
+    if field.default is None and annotation is not Any:
+        annotation = Optional[annotation]  # noqa: UP045 - an annotation may be a string
+    shown = field.default is ... or (
+        isinstance(field.default, str | int | float | None) and fits(annotation, field.default)
+    )
+    if shown:
+        return annotation, PydanticField(default=field.default, alias=field.name)
+    return annotation, PydanticField(default_factory=lambda: field.default, alias=field.name)
 
 
 def _text_field(fields: Sequence[Field]) -> str | None:
