@@ -35,14 +35,18 @@ class Service:
         title: how a person calls it.
         purpose: one clause.
         environments: in order of precedence; the first whose URL is set wins.
+        schemes: what its URL may start with; the first is taken where none is written.
         probe: path that answers 200 without a credential when the service is up (empty: a TCP connect).
+        check: path that answers 200 to a right credential and refuses a wrong one.
     """
 
     name: str
     title: str
     purpose: str
     environments: tuple[Environment, ...]
+    schemes: tuple[str, ...] = ("http", "https")
     probe: str = ""
+    check: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,13 @@ class Client:
         name: as in `tk.<name>()`.
         service: the service it connects to.
         distributions: what has to be installed for it; `thinkube-sdk` itself does not depend on them.
+        extra: the extra of `thinkube-sdk` that brings them.
     """
 
     name: str
     service: str
     distributions: tuple[str, ...]
+    extra: str = "agents"
 
 
 SERVICES = {
@@ -68,17 +74,26 @@ SERVICES = {
             "LiteLLM",
             "language models and embeddings behind one OpenAI API",
             (
-                Environment("LITELLM_ENDPOINT", "LITELLM_API_KEY", options=(("model", "LITELLM_MODEL"),)),
-                Environment("OPENAI_BASE_URL", "OPENAI_API_KEY", options=(("model", "OPENAI_MODEL"),)),
+                Environment(
+                    "LITELLM_ENDPOINT",
+                    "LITELLM_API_KEY",
+                    options=(("model", "LITELLM_MODEL"), ("embedding_model", "LITELLM_EMBEDDING_MODEL")),
+                ),
+                Environment(
+                    "OPENAI_BASE_URL",
+                    "OPENAI_API_KEY",
+                    options=(("model", "OPENAI_MODEL"), ("embedding_model", "OPENAI_EMBEDDING_MODEL")),
+                ),
             ),
-            "/health/liveliness",
+            check="/v1/models",
         ),
         Service(
             "mlflow",
             "MLflow",
             "experiments, models and releases",
             (Environment("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME"),),
-            "/health",
+            probe="/health",
+            check="/api/2.0/mlflow/experiments/get?experiment_id=0",
         ),
         Service(
             "langfuse",
@@ -88,20 +103,23 @@ SERVICES = {
                 Environment("LANGFUSE_BASE_URL", "LANGFUSE_SECRET_KEY", "LANGFUSE_PUBLIC_KEY"),
                 Environment("LANGFUSE_HOST", "LANGFUSE_SECRET_KEY", "LANGFUSE_PUBLIC_KEY"),
             ),
-            "/api/public/health",
+            probe="/api/public/health",
+            check="/api/public/projects",
         ),
         Service(
             "nats",
             "NATS",
             "messages, with JetStream",
             (Environment("NATS_URL", "NATS_TOKEN"), Environment("NATS_URL", "NATS_PASSWORD", "NATS_USER")),
+            schemes=("nats", "tls", "ws", "wss"),
         ),
         Service(
             "qdrant",
             "Qdrant",
             "vectors",
             (Environment("QDRANT_URL", "QDRANT_API_KEY"),),
-            "/healthz",
+            probe="/healthz",
+            check="/collections",
         ),
     )
 }

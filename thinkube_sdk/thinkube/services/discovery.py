@@ -1,0 +1,175 @@
+"""Where a service is: the argument, then the environment, then the local stack.
+
+URL and credential always come from the same place, so that no key ever goes to a wrong host, and
+nothing falls through to a public cloud default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from thinkube.model.endpoint import Credential, Endpoint
+from thinkube.model.errors import ConfigurationError, ServiceNotFound, UsageError
+from thinkube.services import state
+from thinkube.services.exported import exported
+from thinkube.services.table import SERVICES, Environment, Service
+
+START = "Start the services on this machine with `thinkube up`"
+
+
+def find(service: str, url: str | None = None, credential: Credential | str | None = None) -> Endpoint:
+    """Find a service.
+
+    Args:
+        service: its name in the service table: `llm`, `mlflow`, `langfuse`, `nats`, `qdrant`.
+        url: where it is, if the caller knows; then no other place is looked at, for the credential either.
+        credential: what it asks for; only together with `url`.
+
+    Returns:
+        The first hit of argument, environment and local stack. Nothing is connected to.
+
+    Raises:
+        UsageError: no service has that name, or a credential was given without its URL.
+        ServiceNotFound: no place names it. The message lists every place looked at.
+        ConfigurationError: a place names it in a way that can't be understood.
+
+    Example:
+        >>> find("nats", "nats://127.0.0.1:4222").source
+        'the argument `url`'
+    """
+    entry = lookup(service)
+    if url is not None:
+        return _argument(entry, url, credential)
+    if credential is not None:
+        raise UsageError(
+            f"A credential for {entry.title} was given without the URL it belongs to.",
+            "Give `url` together with the credential, so that it can't reach another host.",
+        )
+    looked: list[str] = []
+    for place in (_environment, _local_stack):
+        found = place(entry, looked)
+        if found is not None:
+            return found
+    variables = " or ".join(dict.fromkeys(each.url for each in entry.environments))
+    raise ServiceNotFound(
+        f"No {entry.title} ({entry.purpose}) is known. Looked at: {'; '.join(looked)}.",
+        f"{START}, or set {variables} to one that runs elsewhere.",
+    )
+
+
+def lookup(service: str) -> Service:
+    """The service table's entry of a name.
+
+    Raises:
+        UsageError: there is none; the nearest name is suggested.
+    """
+    entry = SERVICES.get(service)
+    if entry is None:
+        near = get_close_matches(service, SERVICES, n=1, cutoff=0.5)
+        suggestion = f"Did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"There is no service {service!r}.", f"{suggestion}Known: {', '.join(SERVICES)}.")
+    return entry
+
+
+def _argument(entry: Service, url: str, credential: Credential | str | None) -> Endpoint:
+    given = Credential(credential) if isinstance(credential, str) else credential
+    bare, within = _split(entry, url, "the argument `url`")
+    return Endpoint(
+        entry.name, bare, given or within, "the argument `url`", backend=entry.name, options=_options({})
+    )
+
+
+def _environment(entry: Service, looked: list[str]) -> Endpoint | None:
+    ours = exported()
+    for environment in _complete_first(entry.environments):
+        url = os.environ.get(environment.url)
+        if not url:
+            looked.append(f"environment variable {environment.url} (not set)")
+            continue
+        if ours.get(environment.url) == url:
+            continue  # set by an earlier `tk.mlflow()` from another place, not by the user
+        source = f"the environment variable {environment.url}"
+        bare, within = _split(entry, url, source)
+        secret = os.environ.get(environment.secret or "")
+        username = os.environ.get(environment.username or "")
+        options = {name: os.environ[key] for name, key in environment.options if os.environ.get(key)}
+        return Endpoint(
+            entry.name,
+            bare,
+            Credential(secret, username or None) if secret else within,
+            source,
+            backend=entry.name,
+            options=_options(options),
+        )
+    return None
+
+
+def _complete_first(environments: tuple[Environment, ...]) -> list[Environment]:
+    """Ways with one URL variable differ in their secret: those whose secret is set come first."""
+    order = list(dict.fromkeys(each.url for each in environments))
+    chosen = []
+    for url in order:
+        same = [each for each in environments if each.url == url]
+        chosen.append(next((each for each in same if os.environ.get(each.secret or "")), same[0]))
+    return chosen
+
+
+def _local_stack(entry: Service, looked: list[str]) -> Endpoint | None:
+    path = state.state_file()
+    current = state.read()
+    if current is None:
+        looked.append(f"the local stack's state file {path} (not there)")
+        return None
+    if not state.supervised():
+        looked.append(f"the local stack's state file {path} (the stack is not running)")
+        return None
+    for local in current.services.values():
+        if entry.name in local.serves and local.stage != "stopped":
+            return Endpoint(
+                entry.name,
+                local.url,
+                Credential(local.secret, local.username) if local.secret else None,
+                f"the local stack ({path})",
+                backend=local.name,
+                options=_options(local.options),
+            )
+    running = ", ".join(each.name for each in current.services.values()) or "nothing"
+    looked.append(f"the local stack's state file {path} (it runs {running})")
+    return None
+
+
+def _split(entry: Service, url: str, source: str) -> tuple[str, Credential | None]:
+    """A URL without user and password, and those."""
+    parts = _parse(entry, url, source)
+    host = parts.netloc.rpartition("@")[2]
+    bare = parts._replace(netloc=host, path=parts.path.rstrip("/")).geturl()
+    if parts.password:
+        return bare, Credential(unquote(parts.password), unquote(parts.username or "") or None)
+    if parts.username:
+        return bare, Credential(unquote(parts.username))
+    return bare, None
+
+
+def _parse(entry: Service, url: str, source: str) -> SplitResult:
+    text = url.strip()
+    if "://" not in text:
+        text = f"{entry.schemes[0]}://{text}"
+    try:
+        parts = urlsplit(text)
+        valid = bool(parts.hostname) and parts.scheme in entry.schemes and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(
+            f"{source[0].upper()}{source[1:]} does not hold a URL of {entry.title}.",
+            f"Write it as {entry.schemes[0]}://host:port.",
+        )
+    return parts
+
+
+def _options(options: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(options))

@@ -1,0 +1,99 @@
+"""Messages through NATS."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from thinkube.model.endpoint import Credential, Endpoint
+from thinkube.services.discovery import find
+from thinkube.services.installed import load
+from thinkube.services.probe import reach, rejected, unreachable
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+
+async def nats(
+    *, url: str | None = None, credential: Credential | str | None = None, **options: Any
+) -> Client:
+    """A connected NATS client: `nc = await tk.nats()`.
+
+    Args:
+        url: where the service is, if it should not be looked for.
+        credential: its token, or user and password, together with `url`.
+        options: passed on to `nats.connect`, such as `name="indexer"`.
+
+    Raises:
+        ServiceNotFound: no NATS is known.
+        ServiceUnreachable: it doesn't answer.
+        CredentialRejected: it refuses the credential.
+        ClientMissing: `nats-py` is not installed.
+
+    Example:
+        nc = await tk.nats()
+        await nc.publish("documents.added", b"42")
+    """
+    endpoint = find("nats", url, credential)
+    library = load("nats", "nats")
+    # The client's own message for a dead server is an empty one.
+    reach(endpoint)
+    # While the first connection is made, an error is the caller's; afterwards the client reconnects.
+    try:
+        client: Client = await library.connect(
+            endpoint.url,
+            **{"allow_reconnect": True, "max_reconnect_attempts": -1, **_login(endpoint), **options},
+        )
+    except (OSError, TimeoutError, library.errors.Error) as error:
+        if "authorization" in str(error).lower():
+            raise rejected(endpoint) from error
+        raise unreachable(endpoint, str(error) or type(error).__name__) from error
+    return client
+
+
+def _login(endpoint: Endpoint) -> dict[str, str]:
+    credential = endpoint.credential
+    if credential is None:
+        return {}
+    if credential.username is None:
+        return {"token": credential.secret}
+    return {"user": credential.username, "password": credential.secret}
+
+
+def handshake(endpoint: Endpoint, timeout: float) -> tuple[Literal["up", "refused", "down"], str]:
+    """Log in to a NATS server over a bare socket and ask for a PONG: the protocol's own liveness check."""
+    parts = urlsplit(endpoint.url)
+    login = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1}
+    for key, value in _login(endpoint).items():
+        login[{"token": "auth_token", "password": "pass"}.get(key, key)] = value
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 4222), timeout) as plain:
+            banner = plain.recv(65536)
+            if not banner.startswith(b"INFO "):
+                return "down", "what listens there is no NATS server"
+            needs_tls = parts.scheme == "tls" or bool(json.loads(banner[5:]).get("tls_required"))
+            link = (
+                ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname)
+                if needs_tls
+                else plain
+            )
+            link.sendall(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())
+            return _answer(link)
+    except (OSError, ValueError) as error:
+        return "down", getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _answer(link: socket.socket) -> tuple[Literal["up", "refused", "down"], str]:
+    received = b""
+    while chunk := link.recv(4096):
+        received += chunk
+        if b"PONG" in received:
+            return "up", ""
+        if b"-ERR" in received:
+            break
+    if b"authorization" in received.lower():
+        return "refused", "authorization violation"
+    return "down", received.decode(errors="replace").strip() or "it closed the connection"

@@ -1,0 +1,178 @@
+"""Whether a service answers, and takes the credential we have for it. Standard library only."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from thinkube.model.endpoint import Endpoint
+from thinkube.model.errors import CredentialRejected, ServiceUnreachable
+from thinkube.services.table import SERVICES
+
+Health = Literal["up", "refused", "down"]
+
+_PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one probe saw.
+
+    Attributes:
+        health: `up`; `refused` when it answers and rejects the credential; `down`.
+        milliseconds: until the answer came.
+        detail: what went wrong, in words.
+    """
+
+    health: Health
+    milliseconds: float
+    detail: str = ""
+
+
+def probe(endpoint: Endpoint, timeout: float = 2.0) -> Finding:
+    """Ask a service once whether it works with its credential.
+
+    Args:
+        endpoint: where it is.
+        timeout: seconds to wait for an answer.
+    """
+    began = time.perf_counter()
+    health, detail = _probe(endpoint, timeout)
+    return Finding(health, (time.perf_counter() - began) * 1000, detail)
+
+
+def reach(endpoint: Endpoint, timeout: float = 2.0) -> None:
+    """Make sure that something listens at an endpoint.
+
+    Raises:
+        ServiceUnreachable: nothing does.
+    """
+    parts = urlsplit(endpoint.url)
+    address = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    if parts.hostname not in _LOOPBACK and urllib.request.getproxies():
+        return  # the way there leads through a proxy, which a plain connection can't judge
+    try:
+        socket.create_connection(address, timeout).close()
+    except OSError as error:
+        raise unreachable(endpoint, error.strerror or str(error)) from error
+
+
+def verify(endpoint: Endpoint, timeout: float = 5.0) -> None:
+    """Make sure that a service answers and takes its credential; asked once a process and place.
+
+    Credentials of the local stack were made by it, so reaching it is enough there.
+
+    Raises:
+        ServiceUnreachable: it doesn't answer.
+        CredentialRejected: it refuses the credential.
+    """
+    reach(endpoint)
+    if endpoint.source.startswith("the local stack"):
+        return
+    key = (endpoint.service, endpoint.url, endpoint.credential)
+    if key in _verified:
+        return
+    finding = probe(endpoint, timeout)
+    if finding.health == "down":
+        raise unreachable(endpoint, finding.detail)
+    if finding.health == "refused":
+        raise rejected(endpoint)
+    _verified.add(key)
+
+
+_verified: set[object] = set()
+
+
+def unreachable(endpoint: Endpoint, reason: str) -> ServiceUnreachable:
+    """The error for a service that doesn't answer."""
+    title = SERVICES[endpoint.service].title
+    fix = (
+        "See `thinkube status`; restart it with `thinkube down` and `thinkube up`."
+        if endpoint.source.startswith("the local stack")
+        else "Check that it runs there and that this machine may reach it; `thinkube status` probes it."
+    )
+    return ServiceUnreachable(
+        f"{title} at {endpoint.url} does not answer ({reason}). Found through {endpoint.source}.", fix
+    )
+
+
+def rejected(endpoint: Endpoint) -> CredentialRejected:
+    """The error for a service that refuses its credential."""
+    entry = SERVICES[endpoint.service]
+    secrets = sorted({each.secret for each in entry.environments if each.secret})
+    having = "the credential" if endpoint.credential else "a request without a credential"
+    return CredentialRejected(
+        f"{entry.title} at {endpoint.url} refuses {having}. URL and credential come from {endpoint.source}.",
+        f"Set {' or '.join(secrets)} beside the URL, to a value that this service knows.",
+    )
+
+
+def _probe(endpoint: Endpoint, timeout: float) -> tuple[Health, str]:
+    if endpoint.service == "nats":
+        from thinkube.services.messages import handshake
+
+        return handshake(endpoint, timeout)
+    return _ask(endpoint, check_url(endpoint), timeout)
+
+
+def check_url(endpoint: Endpoint) -> str:
+    """The URL that tells whether a credential is right."""
+    service = "mlflow" if endpoint.backend == "mlflow" else endpoint.service
+    check = SERVICES[service].check
+    base = endpoint.url
+    if service == "llm" and urlsplit(base).path:
+        base, check = base, check.removeprefix("/v1")  # OpenAI's own form ends in /v1 or another path
+    return base + check
+
+
+def authorization(endpoint: Endpoint) -> dict[str, str]:
+    """The HTTP header that carries an endpoint's credential."""
+    credential = endpoint.credential
+    if credential is None:
+        return {}
+    if endpoint.service == "qdrant":
+        return {"api-key": credential.secret}
+    if credential.username is not None:
+        pair = base64.b64encode(f"{credential.username}:{credential.secret}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    return {"Authorization": f"Bearer {credential.secret}"}
+
+
+def _ask(endpoint: Endpoint, url: str, timeout: float) -> tuple[Health, str]:
+    request = urllib.request.Request(url, headers=authorization(endpoint))
+    try:
+        with open_url(request, timeout):
+            return "up", ""
+    except urllib.error.HTTPError as error:
+        with contextlib.closing(error):
+            # LiteLLM without a database answers 400 to a key that is not its own.
+            if error.code in (401, 403) or (error.code == 400 and b"no_db_connection" in error.read(4096)):
+                return "refused", f"HTTP {error.code}"
+            return ("up", "") if error.code < 500 else ("down", f"HTTP {error.code}")
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            return "down", f"its certificate is not trusted: {error.reason.verify_message}"
+        return "down", str(getattr(error.reason, "strerror", None) or error.reason)
+    except OSError as error:
+        return "down", error.strerror or str(error) or type(error).__name__
+
+
+def open_url(request: urllib.request.Request, timeout: float) -> Any:
+    """Open a URL: through the environment's proxy, but never so to this machine."""
+    return _opener(urlsplit(request.full_url).hostname in _LOOPBACK).open(request, timeout=timeout)
+
+
+@cache
+def _opener(local: bool) -> urllib.request.OpenerDirector:
+    # A proxy set for the network must not get requests to this machine.
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))

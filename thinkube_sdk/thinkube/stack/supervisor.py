@@ -1,0 +1,235 @@
+"""The stack's one long-lived process: starts the programs, starts them again when they die, stops them.
+
+`python -m thinkube.stack.supervisor` runs until SIGTERM. SIGHUP makes it read again what is wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import FrameType, MappingProxyType
+from typing import Any
+
+from thinkube.model.errors import ThinkubeError
+from thinkube.services import state
+from thinkube.services.state import LocalService, State
+from thinkube.stack.environments import python_of
+from thinkube.stack.programs import PROGRAMS, Program, base_environment, data, installed_here, ready
+from thinkube.stack.wanted import read_wanted
+from thinkube.targets.child import Child, exit_words
+
+_START_SECONDS = 180.0
+_STOP_SECONDS = 10.0
+_PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
+# A program that has been ready this long may fail anew from the shortest pause on.
+_STABLE_SECONDS = 60.0
+_LOG_BYTES = 20_000_000
+
+
+class Board:
+    """The state file, changed by one thread at a time."""
+
+    def __init__(self, previous: State | None) -> None:
+        self._lock = threading.RLock()
+        self._services = dict(_fresh(previous))
+        self.write()
+
+    def write(self, supervisor: int | None = None) -> None:
+        with self._lock:
+            state.write(State(os.getpid() if supervisor is None else supervisor, self.services))
+
+    @property
+    def services(self) -> MappingProxyType[str, LocalService]:
+        with self._lock:
+            return MappingProxyType(dict(self._services))
+
+    def __getitem__(self, name: str) -> LocalService:
+        with self._lock:
+            return self._services[name]
+
+    def change(self, name: str, **changes: Any) -> None:
+        with self._lock:
+            changed = replace(self._services[name], **changes)
+            if changed != self._services[name]:
+                self._services[name] = changed
+                self.write()
+
+
+class Keeper(threading.Thread):
+    """Keeps one program running until told to stop."""
+
+    def __init__(self, program: Program, board: Board, stopping: threading.Event) -> None:
+        super().__init__(name=program.name)
+        self._program = program
+        self._board = board
+        self._stopping = stopping
+        self._again = threading.Event()
+
+    def try_again(self) -> None:
+        """Cut a pause between attempts short."""
+        self._again.set()
+
+    def run(self) -> None:
+        name = self._program.name
+        try:
+            installed_here(self._program)
+            python = python_of(
+                self._program.requirements,
+                lambda line: self._board.change(name, stage="preparing", detail=line),
+            )
+        except ThinkubeError as error:
+            restarts = self._board[name].restarts + 1
+            self._board.change(name, stage="failed", detail=str(error), restarts=restarts)
+            return
+        failures = 0
+        while not self._stopping.is_set():
+            self._board.change(name, stage="restarting" if failures else "starting", detail="")
+            began = time.monotonic()
+            child = self._start(python)
+            reason = self._watch(child)
+            self._board.change(name, pid=0)
+            if self._stopping.is_set():
+                return
+            failures = 1 if time.monotonic() - began > _STABLE_SECONDS else failures + 1
+            self._board.change(
+                name,
+                stage="failed" if failures >= len(_PAUSES) - 1 else "restarting",
+                detail=reason,
+                restarts=self._board[name].restarts + 1,
+            )
+            self._again.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
+            self._again.clear()
+
+    def _start(self, python: Any) -> Child:
+        service = self._board[self._program.name]
+        command = self._program.command(python, service, self._board.services)
+        log = state.directory() / "logs" / f"{service.name}.log"
+        if log.exists() and log.stat().st_size > _LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        child = Child(
+            command.argv,
+            env=base_environment() | dict(command.env),
+            log=log,
+            ready=lambda: ready(self._program, service),
+            cwd=data(service),
+        )
+        self._board.change(service.name, pid=child.pid, log=str(log))
+        return child
+
+    def _watch(self, child: Child) -> str:
+        """Follow a child to its end; says why it ended."""
+        name = self._program.name
+        deadline = time.monotonic() + _START_SECONDS
+        while child.alive and not self._stopping.is_set() and not child.is_ready():
+            if time.monotonic() > deadline:
+                tail = _tail(child)
+                child.stop(_STOP_SECONDS)
+                return f"was not ready after {_START_SECONDS:.0f} s{tail}"
+            self._stopping.wait(0.1)
+        if child.alive and not self._stopping.is_set():
+            self._board.change(name, stage="ready", detail="")
+        while child.alive and not self._stopping.is_set():
+            self._stopping.wait(0.1)
+        if self._stopping.is_set():
+            child.stop(_STOP_SECONDS)
+            return ""
+        code = child.returncode
+        child.stop(_STOP_SECONDS)  # what it may have left in its group
+        return f"ended with {exit_words(code)}{_tail(child)}"
+
+
+def _tail(child: Child) -> str:
+    lines = child.tail(8)
+    return ", last log lines:\n" + "\n".join(lines) if lines else ""
+
+
+def _fresh(previous: State | None) -> Iterator[tuple[str, LocalService]]:
+    """Every program's entry for a new start, with the port and the secret it had before."""
+    taken: set[int] = set()
+    for program in PROGRAMS.values():
+        old = previous.services.get(program.name) if previous else None
+        before = int(old.url.rpartition(":")[2]) if old else 0
+        number = _free_port(before, taken)
+        taken.add(number)
+        yield (
+            program.name,
+            LocalService(
+                name=program.name,
+                title=program.title,
+                serves=program.serves,
+                url=f"{program.scheme}://127.0.0.1:{number}",
+                stage="stopped",
+                secret=old.secret if old and old.secret else f"sk-{secrets.token_urlsafe(24)}",
+                username=program.username,
+                options=program.options,
+                log=old.log if old else "",
+            ),
+        )
+
+
+def _free_port(before: int, taken: set[int], patience: float = 3.0) -> int:
+    """The port it had before if it is free, or becomes so while its last holder ends; else another."""
+    deadline = time.monotonic() + patience
+    while before and before not in taken:
+        with contextlib.suppress(OSError), socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(("127.0.0.1", before))
+            return before
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    while True:
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", 0))
+            number = int(trial.getsockname()[1])
+        if number not in taken:
+            return number
+
+
+def supervise() -> int:
+    """Run the stack until SIGTERM or SIGINT. Returns at once when another supervisor runs."""
+    if state.hold() is None:
+        return 0
+    board = Board(state.read())
+    stopping = threading.Event()
+    wake = threading.Event()
+
+    def stop(_: int, __: FrameType | None) -> None:
+        stopping.set()
+        wake.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, lambda _, __: wake.set())
+    keepers: dict[str, Keeper] = {}
+    while not stopping.is_set():
+        wake.clear()
+        for name in read_wanted():
+            keeper = keepers.get(name)
+            if keeper is None or not keeper.is_alive():
+                board.change(name, stage="waiting", detail="")
+                keepers[name] = Keeper(PROGRAMS[name], board, stopping)
+                keepers[name].start()
+            else:
+                keeper.try_again()
+        wake.wait()
+    for keeper in keepers.values():
+        keeper.try_again()
+    for keeper in keepers.values():
+        keeper.join()
+    for name in keepers:
+        board.change(name, stage="stopped", detail="", pid=0)
+    board.write(supervisor=0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(supervise())
