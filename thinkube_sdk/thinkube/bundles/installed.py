@@ -116,7 +116,8 @@ class Site:
         """The distributions that provide each of `modules` (dotted names), by file.
 
         A name that several distributions share (`google`, `langgraph`, `opentelemetry`) is followed
-        down to the files that tell them apart.
+        down to the files that tell them apart. The one the name belongs to always comes along: parts
+        of `langgraph` import it without requiring it.
         """
         wanted = list(modules)
         tops = {module.partition(".")[0] for module in wanted}
@@ -150,6 +151,11 @@ class Site:
             return self._editable_owners(parts[0])
         if len(sharing) == 1:
             return sharing
+        namesake = canonicalize_name(parts[0])
+        return sorted({*self._nearest(parts, records, sharing), *({namesake} & set(sharing))})
+
+    def _nearest(self, parts: list[str], records: dict[str, set[str]], sharing: list[str]) -> list[str]:
+        """Of distributions that share a name, those with the file that goes furthest along `parts`."""
         for depth in range(len(parts), 0, -1):
             stem = "/".join(parts[:depth])
             modules = (f"{stem}.py", f"{stem}/__init__.py")
@@ -164,8 +170,8 @@ class Site:
             inside = [name for name in sharing if any(file.startswith(f"{stem}/") for file in records[name])]
             if depth > 1 and inside:
                 return inside
-        same = canonicalize_name(parts[0])
-        return [same] if same in sharing else sorted(sharing)
+        namesake = canonicalize_name(parts[0])
+        return [namesake] if namesake in sharing else sharing
 
     def _editable_owners(self, top: str) -> list[str]:
         """An editable install's RECORD lists no modules: ask the import system where the module lies."""

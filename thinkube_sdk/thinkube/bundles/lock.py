@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -104,7 +105,7 @@ def _roots(capture: Capture, asked: list[Need], site: Site) -> tuple[Roots, list
             continue
         if not need.optional:
             raise _missing(need, capture)
-        if need.because.startswith("`import"):
+        if need.because.startswith("`import "):
             notes.append(
                 f"{need.top} is imported where its absence is handled, and is not installed: left out"
             )
@@ -150,6 +151,8 @@ def _closure(roots: Roots, site: Site) -> tuple[set[str], list[str]]:
         if distribution is None or extra in done.get(name, ()):
             continue
         done.setdefault(name, set()).add(extra)
+        if name == SDK and not extra:
+            continue  # those are what packaging needs; a deployed agent gets the runtime's alone
         for line in distribution.requires:
             _, _, marker = line.partition(";")
             # Most lines belong to extras nobody asked for; parsing them is half of the whole cost.
@@ -196,9 +199,16 @@ def _missing(need: Need, capture: Capture) -> DistributionMissing:
             "what lies there ships.",
         )
     guess = need.top.replace("_", "-")
+    active = os.environ.get("VIRTUAL_ENV")
+    elsewhere = (
+        f"\nThis is Python of {sys.prefix}; the active environment {active} is another: "
+        f"install thinkube-sdk there and run `python -m thinkube`."
+        if active and Path(active).resolve() != Path(sys.prefix).resolve()
+        else ""
+    )
     return DistributionMissing(
         f"{need.because}{place}: no installed distribution provides {need.top}",
-        f"Install it where the notebook runs: %pip install {_KNOWN.get(need.top, guess)}",
+        f"Install it where the notebook runs: %pip install {_KNOWN.get(need.top, guess)}{elsewhere}",
     )
 
 

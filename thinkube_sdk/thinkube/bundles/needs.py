@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,7 +98,12 @@ def needs(capture: Capture) -> list[Need]:
         if top not in seen:
             found[top] = Need(top, None, None, f"`{top}` is imported")
     imported = set(capture.imports)
-    return [need for need in found.values() if need.top in imported or not need.because.startswith("`import")]
+    shipped = {file.path.partition("/")[0].removesuffix(".py") for file in capture.files}
+    return [
+        need
+        for need in found.values()
+        if need.top in imported or (not need.because.startswith("`import ") and need.top not in shipped)
+    ]
 
 
 def clients(capture: Capture) -> list[str]:
@@ -142,7 +148,9 @@ def _trees(capture: Capture) -> Iterator[tuple[ast.Module, str | None]]:
     yield ast.parse(capture.source), None
     for file in capture.files:
         if file.path.endswith(".py"):
-            yield ast.parse(file.content, file.path), file.path
+            # What does not parse can't be imported either: it ships as data.
+            with contextlib.suppress(SyntaxError, ValueError):
+                yield ast.parse(file.content, file.path), file.path
 
 
 class _Visitor(ast.NodeVisitor):
@@ -189,7 +197,7 @@ class _Visitor(ast.NodeVisitor):
             self._provider(node, name)
         elif name in ("import_module", "__import__") and node.args and _is_text(node.args[0]):
             module = ast.literal_eval(node.args[0])
-            self._add(module, node, f"`import {module}`")
+            self._add(module, node, f"`{name}({module!r})`")
         self.generic_visit(node)
 
     def _provider(self, node: ast.Call, name: str) -> None:
