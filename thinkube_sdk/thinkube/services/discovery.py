@@ -18,6 +18,11 @@ from thinkube.services import state
 from thinkube.services.exported import exported
 from thinkube.services.table import SERVICES, Environment, Service
 
+# How the sentence of `Endpoint.source` begins, by the kind of place.
+ARGUMENT = "the argument"
+ENVIRONMENT = "the environment variable"
+LOCAL_STACK = "the local stack"
+
 START = "Start the services on this machine with `thinkube up`"
 
 
@@ -77,9 +82,9 @@ def lookup(service: str) -> Service:
 
 def _argument(entry: Service, url: str, credential: Credential | str | None) -> Endpoint:
     given = Credential(credential) if isinstance(credential, str) else credential
-    bare, within = _split(entry, url, "the argument `url`")
+    bare, within = _split(entry, url, f"{ARGUMENT} `url`")
     return Endpoint(
-        entry.name, bare, given or within, "the argument `url`", backend=entry.name, options=_options({})
+        entry.name, bare, given or within, f"{ARGUMENT} `url`", backend=entry.name, options=_options({})
     )
 
 
@@ -92,7 +97,7 @@ def _environment(entry: Service, looked: list[str]) -> Endpoint | None:
             continue
         if ours.get(environment.url) == url:
             continue  # set by an earlier `tk.mlflow()` from another place, not by the user
-        source = f"the environment variable {environment.url}"
+        source = f"{ENVIRONMENT} {environment.url}"
         bare, within = _split(entry, url, source)
         secret = os.environ.get(environment.secret or "")
         username = os.environ.get(environment.username or "")
@@ -133,7 +138,7 @@ def _local_stack(entry: Service, looked: list[str]) -> Endpoint | None:
                 entry.name,
                 local.url,
                 Credential(local.secret, local.username) if local.secret else None,
-                f"the local stack ({path})",
+                f"{LOCAL_STACK} ({path})",
                 backend=local.name,
                 options=_options(local.options),
             )

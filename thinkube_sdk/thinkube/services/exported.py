@@ -19,12 +19,7 @@ def exported() -> dict[str, str]:
     return dict(json.loads(record)) if record else {}
 
 
-def export(public: Mapping[str, str], private: Mapping[str, str | None]) -> None:
-    """Set environment variables: `public` ones are recorded, `private` ones (secrets) are not."""
-    os.environ.update(public)
-    for name, value in private.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    os.environ[_RECORD] = json.dumps({**exported(), **public})
+def export(variables: Mapping[str, str]) -> None:
+    """Set environment variables, and record that we did."""
+    os.environ.update(variables)
+    os.environ[_RECORD] = json.dumps({**exported(), **variables})

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Endpoint
 from thinkube.model.errors import CredentialRejected, ServiceUnreachable
+from thinkube.services.discovery import LOCAL_STACK
 from thinkube.services.table import SERVICES
 
 Health = Literal["up", "refused", "down"]
@@ -77,7 +78,7 @@ def verify(endpoint: Endpoint, timeout: float = 5.0) -> None:
         CredentialRejected: it refuses the credential.
     """
     reach(endpoint)
-    if endpoint.source.startswith("the local stack"):
+    if endpoint.source.startswith(LOCAL_STACK):
         return
     key = (endpoint.service, endpoint.url, endpoint.credential)
     if key in _verified:
@@ -98,7 +99,7 @@ def unreachable(endpoint: Endpoint, reason: str) -> ServiceUnreachable:
     title = SERVICES[endpoint.service].title
     fix = (
         "See `thinkube status`; restart it with `thinkube down` and `thinkube up`."
-        if endpoint.source.startswith("the local stack")
+        if endpoint.source.startswith(LOCAL_STACK)
         else "Check that it runs there and that this machine may reach it; `thinkube status` probes it."
     )
     return ServiceUnreachable(

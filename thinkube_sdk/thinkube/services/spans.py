@@ -59,9 +59,9 @@ class MlflowSpanExporter(SpanExporter):
 
     def shutdown(self) -> None:
         for exporter in self._exporters.values():
-            exporter.shutdown()
+            exporter.shutdown()  # type: ignore[no-untyped-call]
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - OpenTelemetry's signature
         return True  # `export` keeps nothing back
 
     def _experiment_id(self) -> str:
@@ -106,10 +106,11 @@ def translate(span: ReadableSpan) -> ReadableSpan:
     if model := known.get("langfuse.observation.model.name"):
         added["gen_ai.request.model"] = model
     usage = _mapping(known.get("langfuse.observation.usage_details"))
-    for names, target in _USAGE:
-        count = next((usage[name] for name in names if name in usage), None)
-        if count is not None:
-            added[target] = int(count)
+    for side in ("input", "output"):
+        # Langfuse counts cached and reasoning tokens apart: `input_cache_read` beside `input`.
+        counts = [int(count) for name, count in usage.items() if name.partition("_")[0] == side]
+        if counts:
+            added[f"gen_ai.usage.{side}_tokens"] = sum(counts)
     if span.parent is None:
         if name := known.get("langfuse.trace.name"):
             added["mlflow.traceTag.mlflow.traceName"] = name
@@ -137,12 +138,6 @@ def translate(span: ReadableSpan) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
-
-
-_USAGE = (
-    (("input", "prompt_tokens", "input_tokens"), "gen_ai.usage.input_tokens"),
-    (("output", "completion_tokens", "output_tokens"), "gen_ai.usage.output_tokens"),
-)
 
 
 def _mapping(value: object) -> dict[str, Any]:

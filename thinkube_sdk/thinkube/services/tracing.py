@@ -85,7 +85,10 @@ def handler(tracer: Langfuse | None = None) -> CallbackHandler:
     """
     connected = tracer or client()
     library = load("langfuse", "langfuse.langchain")
-    callbacks: CallbackHandler = library.CallbackHandler(public_key=connected._resources.public_key)
+    resources = connected._resources
+    callbacks: CallbackHandler = library.CallbackHandler(
+        public_key=resources.public_key if resources else None
+    )
     return callbacks
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 
 from thinkube.model.endpoint import Credential
-from thinkube.services.discovery import find
+from thinkube.services import mlflow_auth
+from thinkube.services.discovery import ENVIRONMENT, find
 from thinkube.services.exported import export
 from thinkube.services.installed import load
 from thinkube.services.probe import verify
@@ -31,17 +33,14 @@ def mlflow(*, url: str | None = None, credential: Credential | str | None = None
     """
     endpoint = find("mlflow", url, credential)
     verify(endpoint)
-    if endpoint.source.startswith("the environment"):
-        library: ModuleType = load("mlflow", "mlflow")
-        return library
-    # MLflow reads its credential from the environment, at every request.
-    export(
-        {"MLFLOW_TRACKING_URI": endpoint.url},
-        {
-            "MLFLOW_TRACKING_USERNAME": endpoint.credential.username if endpoint.credential else None,
-            "MLFLOW_TRACKING_PASSWORD": endpoint.credential.secret if endpoint.credential else None,
-        },
-    )
-    library = load("mlflow", "mlflow")
+    library: ModuleType = load("mlflow", "mlflow")
+    if endpoint.source.startswith(ENVIRONMENT):
+        return library  # MLflow reads the very same variables
+    mlflow_auth.remember(endpoint)
+    # Left from another server, these would be sent to this one.
+    for variable in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        os.environ.pop(variable, None)
+    export({"MLFLOW_TRACKING_URI": endpoint.url, "MLFLOW_TRACKING_AUTH": mlflow_auth.NAME})
     library.set_tracking_uri(endpoint.url)
+    library.set_registry_uri(endpoint.url)
     return library

@@ -98,9 +98,13 @@ def application(embedder: Embedder, alias: str, key: str) -> Starlette:
         except (ValueError, KeyError, TypeError) as error:
             return _error(400, f"The request can't be read: {error}")
         vectors, tokens = await run_in_threadpool(embedder.embed, texts)
-        encode = _base64 if body.get("encoding_format") == "base64" else np.ndarray.tolist
+        packed = body.get("encoding_format") == "base64"
         data = [
-            {"object": "embedding", "index": index, "embedding": encode(vector)}
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _base64(vector) if packed else vector.tolist(),
+            }
             for index, vector in enumerate(vectors)
         ]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}

@@ -44,7 +44,7 @@ class Program:
         serves: services of the service table that it stands for.
         command: what to execute, given the Python it runs on, itself and all services.
         scheme: of its URL.
-        requirements: a file of pins in `requirements/`, for an environment of its own; else the one we run in.
+        requirements: pins in `requirements/` for an environment of its own; else it runs in ours.
         modules: what must be installed here for it, when it runs in this environment.
         needs: other programs without which it is of no use.
         username: the user name that goes with its secret.

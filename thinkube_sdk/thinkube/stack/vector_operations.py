@@ -253,5 +253,5 @@ def parse(operation: Operation, content: bytes) -> Any:
     if operation.body is None:
         return None
     if operation.body in (_Points, _Selector):
-        return operation.body.model_validate_json(b'{"root": ' + content + b"}").root  # type: ignore[attr-defined]
+        return operation.body.model_validate_json(b'{"root": ' + content + b"}").root
     return operation.body.model_validate_json(content)
