@@ -1,0 +1,168 @@
+"""A trace and the name of an object to a Capture."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection
+
+from thinkube.capture import local
+from thinkube.capture.credentials import refuse_credentials, secret_name
+from thinkube.capture.needs import Needs, Selection
+from thinkube.capture.reading import Reading, read
+from thinkube.capture.refusals import refuse
+from thinkube.capture.render import Renderer
+from thinkube.capture.report import decisions
+from thinkube.capture.shipped import shipped_files
+from thinkube.capture.special import SECRETIVE
+from thinkube.capture.trace import Trace
+from thinkube.model.capture import Capture
+from thinkube.model.errors import SourceRefused
+from thinkube.services.table import CLIENTS
+
+
+def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capture:
+    """Take what the object called `name` needs out of a trace.
+
+    Raises:
+        ObjectNotFound: no statement binds `name`.
+        SourceRefused: something needed can't be rebuilt outside the notebook.
+        SecretInSource: a credential stands in what would ship.
+    """
+    reading = read(trace)
+    selection = Needs(reading, name, lambda index: False).run()
+    refuse(reading, selection, name, trace)
+    replaced, asked = _prompts(reading, selection)
+    extra = ["from IPython.display import display"] if "display" in selection.missing else []
+    if replaced and not any("os" in selection.used.get(i, ()) for i in selection.kept):
+        extra.insert(0, "import os")
+    source_name = trace.notebook or "a notebook"
+    module = Renderer(reading, selection, replaced, {}).render(
+        f"`{name}`, captured from {source_name}.", extra
+    )
+    text = "\n".join(module.lines) + "\n"
+    try:
+        tree = compile(text, "<capture>", "exec", ast.PyCF_ONLY_AST)
+        compile(tree, "<capture>", "exec")
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        where = module.origins[line - 1] if 0 < line <= len(module.origins) else None
+        raise SourceRefused(
+            f"The source of `{name}` is not valid on its own: {error} ({where or f'line {line}'}).",
+            "Rewrite that statement as plain Python.",
+        ) from error
+    refuse_credentials(text, tree, module.origins)
+    files, local_trees = shipped_files(reading, selection, tree, trace)
+    services, used_secrets = _uses(tree)
+    secrets = _required(reading, selection) | asked | used_secrets
+    assert isinstance(tree, ast.Module)
+    return Capture(
+        name=name,
+        module=_module_name(name, {file.path for file in files}),
+        source=text,
+        origins=tuple(module.origins),
+        imports=_imports([tree, *local_trees], {file.path for file in files}),
+        requirements=tuple(dict.fromkeys(reading.requirements)),
+        services=services,
+        secrets=tuple(sorted(secrets)),
+        files=files,
+        report=decisions(reading, selection, name),
+        notebook=trace.notebook,
+    )
+
+
+def _module_name(name: str, paths: set[str]) -> str:
+    """A module name that hides nothing."""
+    base = re.sub(r"\W", "_", name).strip("_").lower() or "entry"
+    module = f"{base}_source"
+    while f"{module}.py" in paths:
+        module += "_"
+    return module
+
+
+def _prompts(reading: Reading, selection: Selection) -> tuple[dict[int, str], set[str]]:
+    """Prompts in what ships, each as the environment variable that takes its place."""
+    replaced: dict[int, str] = {}
+    secrets: set[str] = set()
+    for index in sorted(selection.kept):
+        for prompt in reading.records[index].prompts:
+            name = secret_name(prompt, reading.statements[index].node)
+            replaced[id(prompt.node)] = f'os.environ["{name}"]'
+            secrets.add(name)
+    return replaced, secrets
+
+
+def _required(reading: Reading, selection: Selection) -> set[str]:
+    """Variables that the notebook filled from a prompt or a placeholder."""
+    names = set(reading.secrets)
+    for record in reading.records:
+        names.update(record.secrets)
+    kept = {name for index in selection.kept for name in reading.records[index].environment}
+    return names - kept
+
+
+def _uses(tree: ast.AST) -> tuple[tuple[str, ...], set[str]]:
+    """Services and secrets that the source names."""
+    services: set[str] = set()
+    secrets: set[str] = set()
+    modules: set[str] = set()
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {a.asname or a.name for a in node.names if a.name == "thinkube"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "thinkube":
+            names.update({a.asname or a.name: a.name for a in node.names})
+    for node in ast.walk(tree):
+        called = ""
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            called = node.attr
+        elif isinstance(node, ast.Name):
+            called = names.get(node.id, "")
+        if called in CLIENTS:
+            services.add(CLIENTS[called].service)
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = ast.unparse(node.func)
+            value = node.args[0].value
+            if isinstance(value, str) and _reads_secret(function, modules, names, len(node.args), value):
+                secrets.add(value)
+        elif (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.ctx, ast.Load)
+            and isinstance(node.slice, ast.Constant)
+        ):
+            value = node.slice.value
+            if (
+                isinstance(value, str)
+                and SECRETIVE.search(value)
+                and ast.unparse(node.value) in {"os.environ", "environ"}
+            ):
+                secrets.add(value)
+    return tuple(sorted(services)), secrets
+
+
+def _reads_secret(
+    function: str, modules: set[str], names: dict[str, str], arguments: int, value: str
+) -> bool:
+    root, _, rest = function.rpartition(".")
+    if (root in modules and rest == "secret") or names.get(function) == "secret":
+        return True
+    reads = {"os.getenv", "os.environ.get", "getenv", "environ.get"}
+    return function in reads and arguments == 1 and bool(SECRETIVE.search(value))
+
+
+def _imports(trees: list[ast.AST], paths: set[str]) -> tuple[str, ...]:
+    """Top-level modules that have to be installed."""
+    import sys
+
+    shipped = {path.partition("/")[0].removesuffix(".py") for path in paths if path.endswith(".py")}
+    found: set[str] = set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return tuple(sorted(found - shipped - set(sys.stdlib_module_names) - {"__future__"}))
+
+
+__all__ = ["capture_trace", "local"]

@@ -1,0 +1,445 @@
+"""Following calls: into functions of the notebook exactly, into libraries by what is known of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from thinkube.capture import signatures as known
+from thinkube.capture.arguments import Arguments
+from thinkube.capture.classes import Classes
+from thinkube.capture.machine import BUDGET, library, reach
+from thinkube.capture.values import NOTHING, Call, Frame, Value, Values
+
+_DEPTH = 14
+_STORE = re.compile(
+    r"(?i)store|vector|index|collection|table|db|database|session|cursor|bucket|producer|repositor"
+)
+_STRING_RESULTS = frozenset(
+    [
+        "upper",
+        "lower",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "title",
+        "capitalize",
+        "casefold",
+        "swapcase",
+        "replace",
+        "format",
+        "format_map",
+        "join",
+        "center",
+        "ljust",
+        "rjust",
+        "zfill",
+        "translate",
+        "removeprefix",
+        "removesuffix",
+        "expandtabs",
+        "count",
+        "find",
+        "rfind",
+        "index",
+        "startswith",
+        "endswith",
+        "isdigit",
+        "isalpha",
+        "isalnum",
+        "hexdigest",
+        "isoformat",
+        "strftime",
+    ]
+)
+_CONTAINER_CHANGES = frozenset(
+    [
+        "append",
+        "extend",
+        "insert",
+        "remove",
+        "pop",
+        "clear",
+        "sort",
+        "reverse",
+        "update",
+        "setdefault",
+        "popitem",
+        "add",
+        "discard",
+        "difference_update",
+        "intersection_update",
+        "symmetric_difference_update",
+        "__setitem__",
+        "__delitem__",
+        "__iadd__",
+        "send",
+        "throw",
+        "close",
+        "__next__",
+    ]
+)
+_INVOKES = frozenset(
+    [
+        "invoke",
+        "ainvoke",
+        "stream",
+        "astream",
+        "batch",
+        "abatch",
+        "run",
+        "arun",
+        "call",
+        "kickoff",
+        "start",
+        "submit",
+        "map",
+        "apply",
+        "__call__",
+        "astream_events",
+    ]
+)
+
+
+def _order(value: Value) -> int:
+    return value.serial
+
+
+class Calls(Classes):
+    """Follow calls."""
+
+    def _call(self, node: ast.Call) -> Values:
+        self.work += 1
+        bare = node is self.bare
+        if isinstance(node.func, ast.Attribute):
+            if self._is_super(node.func.value):
+                return self.call_super(node.func.attr, self.arguments(node), node)
+            base = self.evaluate(node.func.value)
+            arguments = self.arguments(node)
+            found = NOTHING
+            for receiver in sorted(base, key=_order):
+                found |= self.method(node, receiver, node.func.attr, arguments, bare)
+            if not base and node.func.attr not in _STRING_RESULTS:
+                found = self.fresh(node, arguments.solid)
+            return found
+        callees = self.evaluate(node.func)
+        arguments = self.arguments(node)
+        found = NOTHING
+        for callee in sorted(callees, key=_order):
+            found |= self.apply(node, callee, arguments, bare)
+        return found if callees else self.fresh(node, arguments.solid)
+
+    def arguments(self, node: ast.Call) -> Arguments:
+        result = Arguments()
+        for argument in node.args:
+            values = self.evaluate(argument)
+            if isinstance(argument, ast.Starred):
+                result.spread |= self.parts(values)
+            else:
+                result.positional.append(values)
+        for keyword in node.keywords:
+            values = self.evaluate(keyword.value)
+            if keyword.arg is None:
+                result.spread |= self.parts(values)
+            else:
+                result.named[keyword.arg] = values
+        return result
+
+    def apply(self, node: ast.expr, callee: Value, arguments: Arguments, bare: bool) -> Values:
+        """Call `callee`."""
+        if callee.kind == "import":
+            return self.library_call(node, callee.name, arguments, bare)
+        outer = self.call
+        self.call = Call(outer, frozenset((callee,)), "__call__", builds=False)
+        try:
+            if callee.kind == "function":
+                return self.follow(callee, arguments)
+            if callee.kind == "method":
+                return self.call_bound(node, callee, arguments, bare)
+            if callee.kind == "class":
+                self.call = outer
+                return self.instantiate(node, callee, arguments)
+            if callee.kind == "instance":
+                member = self.member(callee, "__call__")
+                result = NOTHING
+                for function in member:
+                    result |= self.follow(function, arguments.after(frozenset((callee,))))
+                return result if member else self.fresh(node, arguments.solid)
+            if callee.kind in {"text", "prompt"}:
+                return NOTHING
+            return self.call_opaque(node, callee, arguments)
+        finally:
+            self.call = outer
+
+    def call_opaque(self, node: ast.expr, callee: Value, arguments: Arguments) -> Values:
+        """Call something a library made: a decorated function, a partial, a chain."""
+        result: set[Value] = set()
+        if callee.name == "functools.partial":
+            arguments = Arguments([], {}, arguments.every | frozenset(callee.holds))
+        for held in sorted(callee.holds, key=_order):
+            if held.kind in {"function", "method"}:
+                result |= self.apply(node, held, arguments, bare=False)
+        return frozenset(result) | self.fresh(node, arguments.solid)
+
+    def call_bound(self, node: ast.expr, callee: Value, arguments: Arguments, bare: bool) -> Values:
+        """Call a method that was taken from its object."""
+        instance, function = callee.fields["self"], callee.fields["function"]
+        result = NOTHING
+        for each in function:
+            if each.kind == "function":
+                result |= self.follow(each, arguments.after(instance))
+            else:
+                result |= self.apply(node, each, arguments.after(instance), bare)
+        return result
+
+    def follow(self, function: Value, arguments: Arguments) -> Values:
+        """Run a function of the notebook with these arguments and see what it does."""
+        node = function.node
+        assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        key = (function, (*arguments.positional, *arguments.named.values(), arguments.spread))
+        if key in self.followed:
+            return self.followed[key]
+        depth = len(self.call.enclosing()) if self.call else 0
+        if self.work > BUDGET or depth > _DEPTH:
+            self.change(reach(arguments.solid), sure=False)
+            return arguments.solid
+        self.followed[key] = arguments.solid
+        frame = Frame("function", function.frame, function=function)
+        self.fill(frame, node, function, arguments)
+        saved = self.frame, self.weak, self.loops, self.bare
+        self.frame, self.weak, self.loops, self.bare = frame, 0, 0, None
+        try:
+            if isinstance(node, ast.Lambda):
+                frame.returns |= self.evaluate(node.body)
+            else:
+                self.execute(node.body)
+        finally:
+            self.frame, self.weak, self.loops, self.bare = saved
+        result = frozenset(frame.returns)
+        if frame.yields:
+            made = self.make(node, "opaque", result, "generator")
+            made.iterates = True
+            result = frozenset((made,))
+        self.followed[key] = result
+        return result
+
+    def fill(self, frame: Frame, node: ast.AST, function: Value, arguments: Arguments) -> None:
+        """Give parameters their objects."""
+        assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        signature = node.args
+        names = [a.arg for a in [*signature.posonlyargs, *signature.args]]
+        taken = dict(zip(names, arguments.positional, strict=False)) | arguments.named
+        for name in [*names, *(a.arg for a in signature.kwonlyargs)]:
+            given = taken.get(name)
+            if given is None:
+                given = function.fields.get(name, NOTHING) | arguments.spread
+            frame.locals[name] = given
+        rest = arguments.spread.union(*arguments.positional[len(names) :])
+        if signature.vararg:
+            made = self.make(signature.vararg, "container", rest, "tuple")
+            frame.locals[signature.vararg.arg] = frozenset((made,))
+        if signature.kwarg:
+            extra = {v for k, values in arguments.named.items() if k not in names for v in values} | rest
+            made = self.make(signature.kwarg, "container", extra, "dict")
+            frame.locals[signature.kwarg.arg] = frozenset((made,))
+
+    def run_callbacks(self, callbacks: Values, given: Values) -> None:
+        """Follow functions that something else will call with objects we can only bound."""
+        for callback in sorted(callbacks, key=_order):
+            target = callback
+            arguments = Arguments([], {}, given)
+            if callback.kind == "method":
+                functions = [f for f in callback.fields["function"] if f.kind == "function"]
+                arguments = arguments.after(callback.fields["self"])
+            else:
+                functions = [callback] if callback.kind == "function" else []
+            for function in functions:
+                outer = self.call
+                self.call = Call(outer, frozenset((target, function)), "__call__", builds=False)
+                self.follow(function, arguments)
+                self.call = outer
+
+    # Methods.
+    def method(self, node: ast.Call, receiver: Value, verb: str, arguments: Arguments, bare: bool) -> Values:
+        """Call `receiver.verb(…)`."""
+        if receiver.kind in {"text", "prompt"}:
+            return NOTHING if verb in _STRING_RESULTS else self.fresh(node, NOTHING)
+        if receiver.kind == "import":
+            return self.apply(node, self.imported(f"{receiver.name}.{verb}"), arguments, bare)
+        outer = self.call
+        if receiver.kind in {"instance", "class"}:
+            functions = self.member(receiver, verb)
+            if functions:
+                builds = self.builds(functions, verb, bare)
+                self.call = Call(outer, frozenset((receiver,)), verb, builds)
+                try:
+                    return self.call_members(node, receiver, verb, functions, arguments, bare)
+                finally:
+                    self.call = outer
+        effect = self.effect_of(receiver, verb, bare)
+        self.call = Call(outer, frozenset((receiver,)), verb, builds=effect == "changes")
+        try:
+            return self.library_method(node, receiver, verb, effect, arguments, bare)
+        finally:
+            self.call = outer
+
+    def builds(self, functions: Values, verb: str, bare: bool) -> bool:
+        """Whether calling this method is a step of building the object rather than a use of it."""
+        if verb in _INVOKES or not bare:
+            return False
+        for function in functions:
+            if function.kind == "function" and any(
+                isinstance(part, (ast.Return, ast.Yield))
+                and part.value is not None
+                and not (isinstance(part.value, ast.Constant) and part.value.value is None)
+                and not (isinstance(part.value, ast.Name) and part.value.id in {"self", "cls"})
+                for part in ast.walk(function.node)  # type: ignore[arg-type]
+            ):
+                return known.verb_effect(verb, "", False) == "changes" and not self.shown
+        return True
+
+    def effect_of(self, receiver: Value, verb: str, bare: bool) -> known.Effect:
+        """What a method does to its receiver, from its name, its receiver and what the cell displayed."""
+        if receiver.kind == "container":
+            return "changes" if verb in _CONTAINER_CHANGES else "parts"
+        effect = known.verb_effect(verb, receiver.name, receiver.remote)
+        if effect not in {"unknown", "derives"} or not bare:
+            return effect
+        if self.shown:
+            maker = receiver.name.rpartition(".")[2]
+            return "changes" if maker and maker in self.shown else "reads"
+        return "changes"
+
+    def library_method(
+        self,
+        node: ast.Call,
+        receiver: Value,
+        verb: str,
+        effect: known.Effect,
+        arguments: Arguments,
+        bare: bool,
+    ) -> Values:
+        """Apply a library method's effect."""
+        self.touch_files(receiver, verb, arguments)
+        if verb in _INVOKES:
+            functions = frozenset(
+                v for v in reach((receiver,)) | arguments.solid if v.kind in {"function", "method"}
+            )
+            self.run_callbacks(functions, arguments.solid | {receiver})
+        elif (
+            effect in {"derives", "reads"}
+            and receiver.kind != "container"
+            and verb in known.CALL_THEIR_ARGUMENT
+        ):
+            self.run_callbacks(arguments.solid, frozenset((receiver,)))
+        if effect == "external":
+            if (
+                not receiver.remote
+                and verb not in {"push_to_hub"}
+                and known.verb_effect(verb, "", False) == "changes"
+            ):
+                effect = "changes"
+            else:
+                self.external(f"`{receiver.name or 'its object'}.{verb}`")
+        if effect == "changes" or "inplace" in arguments.named:
+            sure = receiver.kind == "container" or known.verb_effect(verb, receiver.name, False) == "changes"
+            self.change((receiver,), sure)
+            receiver.holds |= arguments.solid - {receiver}
+            if receiver.kind == "container" and verb in {"extend", "update"}:
+                receiver.holds |= self.parts(arguments.solid) - {receiver}
+            if receiver.kind == "container":
+                return self.parts(frozenset((receiver,))) | arguments.solid
+            made = self.fresh(node, frozenset((receiver,)))
+            self._inherit(made, receiver, same=True)
+            return made
+        if effect == "parts":
+            if receiver.iterates:
+                self.change((receiver,))
+            if receiver.kind == "container" and verb in {"copy", "items", "values", "keys"}:
+                return frozenset((self.make(node, "container", receiver.holds, "list"),))
+            return frozenset((receiver, *receiver.holds))
+        if effect == "unknown":
+            self.change((receiver,), sure=False)
+        held = arguments.solid | {receiver} if effect in {"derives", "unknown"} else arguments.solid
+        made = self.fresh(node, held)
+        self._inherit(made, receiver, same=effect == "unknown")
+        return made
+
+    def _inherit(self, made: Values, receiver: Value, same: bool) -> None:
+        for value in made:
+            value.name = value.name or receiver.name
+            value.remote = value.remote or receiver.remote
+            if same:
+                value.same.add(receiver)
+
+    # Libraries.
+    def library_call(self, node: ast.expr, name: str, arguments: Arguments, bare: bool) -> Values:
+        """Call a function or class out of a library."""
+        special = self.special_call(node, name, arguments, bare)
+        if special is not None:
+            return special
+        short = name.removeprefix("builtins.")
+        effect = known.function_effect(short)
+        for state, pattern in known.RANDOM.items():
+            if pattern.match(name):
+                self.change((self.imported(f"{state} (random state)"),))
+                self.record.draws.add(state)
+                effect = "pure"
+        if known.SEEDS.search(name) or known.SEEDS_ALL.search(name):
+            self.seeded.update(known.RANDOM if known.SEEDS_ALL.search(name) else self.record.draws)
+        constructor = short.rpartition(".")[2][:1].isupper()
+        if effect == "external":
+            self.external(f"`{short}`")
+        elif effect == "ambient":
+            self.record.always = f"sets up the process with `{short}`"
+        elif effect == "first" and (arguments.positional or arguments.named):
+            first = arguments.positional[0] if arguments.positional else next(iter(arguments.named.values()))
+            self.change(first, deep=short.startswith("unsloth."))
+            for value in first:
+                value.holds |= arguments.solid - {value}
+        elif effect == "unknown":
+            if bare and not (self.shown and not constructor):
+                self.change(v for v in arguments.solid if v.kind not in {"function", "class", "import"})
+                self.change((self.imported(library(name)),), sure=False)
+            if not constructor:
+                self.run_callbacks(arguments.solid, arguments.solid)
+        if short in known.CALL_THEIR_ARGUMENT or short == "functools.reduce":
+            self.run_callbacks(arguments.solid, self.parts(arguments.solid))
+        if short in known.CONSUMERS:
+            self.change(value for value in arguments.solid if value.iterates)
+        if short in known.PURE_BUILTINS:
+            self.record.shows = self.record.shows or short in {"print", "display"}
+            return NOTHING
+        return self.library_result(node, name, short, effect, arguments, constructor)
+
+    def library_result(
+        self, node: ast.expr, name: str, short: str, effect: str, arguments: Arguments, constructor: bool
+    ) -> Values:
+        """What a library call hands over."""
+        made = self.make(
+            node, "container" if short in known.HOLDING_BUILTINS else "opaque", arguments.solid, short
+        )
+        made.iterates = short in known.ITERATORS or short.startswith("itertools.")
+        if short in known.HOLDING_BUILTINS:
+            made.holds |= self.parts(arguments.solid) - {made}
+        made.remote = known.is_remote(name, arguments.texts) or (
+            any(v.remote for v in arguments.solid) and bool(_STORE.search(short))
+        )
+        if effect == "unknown" and not constructor:
+            made.same |= {v for v in arguments.solid if v.kind not in {"function", "class", "import"}} - {
+                made
+            }
+        made.holds.add(self.imported(name))
+        self.touch_files(made, short.rpartition(".")[2], arguments)
+        return frozenset((made,))
+
+    def parts(self, values: Values) -> Values:
+        """What iterating or indexing these may hand over."""
+        found: set[Value] = set()
+        for value in values:
+            if value.kind in {"text", "prompt"}:
+                continue
+            found |= value.holds
+            if value.kind != "container" or not value.holds:
+                found.add(value)
+        return frozenset(found)

@@ -1,0 +1,166 @@
+"""Classes of the notebook: attributes, methods, instances."""
+
+from __future__ import annotations
+
+import ast
+
+from thinkube.capture import signatures as known
+from thinkube.capture.arguments import Arguments
+from thinkube.capture.special import Special
+from thinkube.capture.values import NOTHING, Call, Value, Values
+
+
+def _decorators(function: Value) -> set[str]:
+    nodes = getattr(function.node, "decorator_list", [])
+    return {part.attr if isinstance(part, ast.Attribute) else getattr(part, "id", "") for part in nodes}
+
+
+class Classes(Special):
+    """Look up members and make instances."""
+
+    def class_member(self, owner: Value, name: str, seen: frozenset[Value] = frozenset()) -> Values:
+        """A class's own or inherited attribute."""
+        if owner in seen:
+            return NOTHING
+        if name in owner.fields:
+            return owner.fields[name]
+        for base in self.bases.get(owner, ()):
+            found = self.class_member(base, name, seen | {owner})
+            if found:
+                return found
+        return NOTHING
+
+    def member(self, value: Value, name: str) -> Values:
+        """An instance's or a class's attribute, unbound."""
+        if value.kind == "class":
+            return self.class_member(value, name)
+        own = value.fields.get(name)
+        if own:
+            return own
+        return self.class_member(value.owner, name) if value.owner is not None else NOTHING
+
+    def library_bases(self, owner: Value) -> bool:
+        """Whether any base comes out of a library."""
+        return any(base.kind != "class" or self.library_bases(base) for base in self.bases.get(owner, ()))
+
+    def attribute(self, base: Values, name: str) -> Values:
+        """What `base.name` may be."""
+        found: set[Value] = set()
+        for value in base:
+            if value.kind == "import":
+                found.add(self.imported(f"{value.name}.{name}"))
+            elif value.kind in {"instance", "class"}:
+                found |= self.own_attribute(value, name)
+            elif value.kind not in {"text", "prompt"}:
+                found.add(value)
+                found |= value.holds
+        return frozenset(found)
+
+    def own_attribute(self, value: Value, name: str) -> set[Value]:
+        members = self.member(value, name)
+        found: set[Value] = set()
+        for member in members:
+            if member.kind != "function" or (name in value.fields and value.kind == "instance"):
+                found.add(member)
+                continue
+            marks = _decorators(member)
+            if value.kind == "instance" and marks & {"property", "cached_property", "computed_field"}:
+                found |= self.follow(member, Arguments([frozenset((value,))]))
+                found.add(value)
+            elif (value.kind == "class" and "classmethod" not in marks) or "staticmethod" in marks:
+                found.add(member)
+            else:
+                found.add(self.bound_method(value, member))
+        if not any(member.kind not in {"text", "prompt"} for member in members):
+            found |= {value, *(value.holds if value.kind == "instance" and not members else ())}
+        return found
+
+    def bound_method(self, instance: Value, function: Value) -> Value:
+        """A method taken from its object."""
+        key = f"bound {function.serial}"
+        known_value = instance.fields.get(key)
+        if known_value:
+            return next(iter(known_value))
+        made = Value("method", function.name, function.node, self.record.index)
+        made.fields = {"self": frozenset((instance,)), "function": frozenset((function,))}
+        made.holds |= {instance, function}
+        instance.fields[key] = frozenset((made,))
+        return made
+
+    def call_members(
+        self, node: ast.Call, receiver: Value, verb: str, members: Values, arguments: Arguments, bare: bool
+    ) -> Values:
+        """Call an attribute of an instance or class of the notebook."""
+        result = NOTHING
+        for member in sorted(members, key=lambda v: v.serial):
+            if member.kind == "function":
+                marks = _decorators(member)
+                own = verb in receiver.fields and receiver.kind == "instance"
+                if "staticmethod" in marks or own:
+                    result |= self.follow(member, arguments)
+                elif "classmethod" in marks:
+                    owner = receiver if receiver.kind == "class" else receiver.owner or receiver
+                    result |= self.follow(member, arguments.after(frozenset((owner,))))
+                elif receiver.kind == "class":
+                    result |= self.follow(member, arguments)
+                else:
+                    result |= self.follow(member, arguments.after(frozenset((receiver,))))
+            elif member.kind not in {"text", "prompt"}:
+                more = arguments if receiver.kind == "class" else arguments.after(frozenset((receiver,)))
+                result |= self.apply(node, member, more, bare)
+        return result or self.fresh(node, NOTHING)
+
+    def instantiate(self, node: ast.expr, owner: Value, arguments: Arguments) -> Values:
+        """Make an instance of a class of the notebook."""
+        made = self.make(node, "instance", (), owner.name)
+        made.owner = owner
+        made.holds.add(owner)
+        this = frozenset((made,))
+        outer = self.call
+        self.call = Call(outer, this, "__init__", builds=True)
+        followed = False
+        try:
+            for name in ("__new__", "__init__", "__post_init__", "model_post_init"):
+                for function in self.class_member(owner, name):
+                    if function.kind == "function":
+                        first = frozenset((owner,)) if name == "__new__" else this
+                        given = Arguments() if name.endswith("post_init__") else arguments
+                        self.follow(function, given.after(first))
+                        followed = followed or name == "__init__"
+        finally:
+            self.call = outer
+        if not followed or self.library_bases(owner):
+            made.holds |= arguments.solid - {made}
+            if not followed:
+                for name, values in arguments.named.items():
+                    made.fields[name] = made.fields.get(name, NOTHING) | values
+        return this
+
+    def _is_super(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+    def call_super(self, verb: str, arguments: Arguments, node: ast.expr) -> Values:
+        """Call a method of the class above."""
+        frame = self.frame
+        while frame is not None and (frame.function is None or frame.function.owner is None):
+            frame = frame.parent
+        function = frame.function if frame is not None else None
+        if frame is None or function is None or function.owner is None:
+            return self.fresh(node, arguments.solid)
+        parameters = getattr(function.node, "args", None)
+        first = parameters.args[0].arg if parameters is not None and parameters.args else ""
+        this = frame.locals.get(first, NOTHING)
+        result = NOTHING
+        found = False
+        for base in self.bases.get(function.owner, ()):
+            for member in self.class_member(base, verb):
+                if member.kind == "function":
+                    found = True
+                    result |= self.follow(member, arguments.after(this))
+        if not found:
+            for value in this:
+                value.holds |= arguments.solid - {value}
+            if known.verb_effect(verb, "", False) == "changes":
+                self.change(this, sure=False)
+            result = self.fresh(node, arguments.solid | this)
+        return result

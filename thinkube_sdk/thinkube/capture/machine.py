@@ -1,0 +1,220 @@
+"""The state of following a notebook statement by statement: names, objects, and what each statement did."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from thinkube.capture.values import NOTHING, Binding, Call, Change, External, Frame, Record, Value, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from thinkube.capture.arguments import Arguments
+
+BUILTINS = frozenset(dir(builtins)) | {
+    "__name__",
+    "__doc__",
+    "__builtins__",
+    "__spec__",
+    "__annotations__",
+    "__file__",
+}
+# Names that only a notebook has.
+HISTORY = frozenset({"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "In", "Out"})
+BUDGET = 20_000
+
+
+class Machine:
+    """Names, objects and the record of the statement being followed."""
+
+    def __init__(self) -> None:
+        self.bindings: dict[str, list[Binding]] = {}
+        self.now: dict[str, Values] = {}
+        self.records: list[Record] = []
+        self.record = Record(-1)
+        self.frame: Frame | None = None
+        self.call: Call | None = None
+        self.weak = 0
+        self.loops = 0
+        self.bound: set[str] = set()
+        self.statement: ast.stmt = ast.Pass()
+        self.bare: ast.expr | None = None
+        self.imports: dict[str, Value] = {}
+        self.texts: dict[str, Value] = {}
+        self.made: dict[int, Value] = {}
+        self.followed: dict[tuple[Value, tuple[Values, ...]], Values] = {}
+        self.work = 0
+        self.lazy_annotations = False
+        self.seeded: set[str] = set()
+        self.files: dict[str, Value] = {}
+        self.bases: dict[Value, list[Value]] = {}
+        self.prompt_values: dict[str, Value] = {}
+        self.shown = ""
+        self.kept_trees: list[ast.AST] = []
+
+    # What the other layers supply.
+    def evaluate(self, node: ast.expr) -> Values:
+        raise NotImplementedError
+
+    def execute(self, body: list[ast.stmt]) -> None:
+        raise NotImplementedError
+
+    def assign(self, target: ast.expr, values: Values) -> None:
+        raise NotImplementedError
+
+    def follow(self, function: Value, arguments: Arguments) -> Values:
+        raise NotImplementedError
+
+    def apply(self, node: ast.expr, callee: Value, arguments: Arguments, bare: bool) -> Values:
+        raise NotImplementedError
+
+    def attribute(self, base: Values, name: str) -> Values:
+        raise NotImplementedError
+
+    def parts(self, values: Values) -> Values:
+        raise NotImplementedError
+
+    # Objects.
+    def imported(self, name: str) -> Value:
+        """The one object that stands for a dotted library name."""
+        value = self.imports.get(name)
+        if value is None:
+            value = self.imports[name] = Value("import", name)
+            root = library(name)
+            if root != name:
+                value.same.add(self.imported(root))
+        return value
+
+    def text(self, content: str) -> Values:
+        """A known string."""
+        value = self.texts.get(content)
+        if value is None:
+            value = self.texts[content] = Value("text", content)
+        return frozenset((value,))
+
+    def make(self, node: ast.AST, kind: str, holds: Iterable[Value] = (), name: str = "") -> Value:
+        """The object that this place in the text makes when this statement runs."""
+        value = self.made.get(id(node))
+        if value is None or value.kind != kind:
+            value = self.made[id(node)] = Value(kind, name, node, self.record.index)
+        value.holds.update(v for v in holds if v is not value)
+        return value
+
+    def fresh(self, node: ast.AST, held: Values) -> Values:
+        """A new object of an unknown kind that may hold `held`."""
+        return frozenset((self.make(node, "opaque", [v for v in held if v.kind not in {"text", "prompt"}]),))
+
+    # Names.
+    def lookup(self, name: str, line: int) -> Values:
+        """What a name refers to here."""
+        frame = self.frame
+        first = True
+        while frame is not None:
+            if (frame.kind != "class" or first) and name in frame.locals and name not in frame.globals:
+                return frame.locals[name]
+            first = False
+            frame = frame.parent
+        here = name in self.record.binds and name not in self.bindings
+        if name not in self.bound and not here:
+            self.record.reads.setdefault(name, line)
+        found = self.now.get(name)
+        if found is None:
+            return frozenset((self.imported(f"builtins.{name}"),)) if name in BUILTINS else NOTHING
+        return found
+
+    def bind(self, name: str, values: Values) -> None:
+        """Bind a name here."""
+        frame = self.frame
+        if frame is not None and name not in frame.globals:
+            if name in frame.outer and frame.parent is not None:
+                holder: Frame | None = frame.parent
+                while holder is not None:
+                    if holder.kind == "function" and name in holder.locals:
+                        holder.locals[name] |= values
+                        return
+                    holder = holder.parent
+            if self.weak and name in frame.locals:
+                values |= frame.locals[name]
+            frame.locals[name] = values
+            return
+        record = self.record
+        strong = self.weak == 0 and frame is None
+        record.binds[name] = record.binds.get(name, NOTHING) | values
+        record.deleted.discard(name)
+        if strong or frame is None:
+            self.bound.add(name)
+        if strong:
+            self.now[name] = values
+        else:
+            self.now[name] = self.now.get(name, NOTHING) | values
+
+    # Effects.
+    def change(self, values: Iterable[Value], sure: bool = True, deep: bool = False) -> None:
+        """Note that the statement changes these objects; with `deep`, also what they hold."""
+        seen: set[Value] = set()
+        todo = list(values)
+        while todo:
+            value = todo.pop()
+            if value in seen or value.kind in {"text", "prompt"}:
+                continue
+            seen.add(value)
+            if value.kind == "import" and value.name.startswith("builtins."):
+                continue
+            known = self.record.changed.get(value)
+            value.changes.append(Change(self.record.index, self.call, sure))
+            self.record.changed[value] = sure or bool(known)
+            todo.extend(value.same)
+            if deep:
+                todo.extend(v for v in value.holds if v.kind not in {"function", "class", "import"})
+
+    def external(self, what: str) -> None:
+        """Note an effect outside the process."""
+        self.record.externals.append(External(what, self.statement))
+
+    @contextmanager
+    def branch(self) -> Iterator[None]:
+        """Follow something that may not run."""
+        before = set(self.bound)
+        self.weak += 1
+        try:
+            yield
+        finally:
+            self.weak -= 1
+            self.bound = before
+
+    def settle(self) -> None:
+        """Enter the statement's bindings into the history of each name."""
+        record = self.record
+        for name, values in record.binds.items():
+            strong = name in self.bound
+            record.strong |= {name} if strong else set()
+            if strong:
+                self.now[name] = values
+            self.bindings.setdefault(name, []).append(Binding(record.index, values, strong))
+        for name in record.deleted:
+            self.bindings.setdefault(name, []).append(Binding(record.index, NOTHING, True, deleted=True))
+            self.now.pop(name, None)
+
+
+def library(name: str) -> str:
+    """The part of a dotted name whose state is shared: a standard module, or a whole library."""
+    root, _, rest = name.partition(".")
+    if root in {"os", "sys"} and rest:
+        return f"{root}.{rest.partition('.')[0]}"
+    return root
+
+
+def reach(values: Iterable[Value], limit: int = 400) -> set[Value]:
+    """Everything that can be reached from `values`."""
+    seen: set[Value] = set()
+    todo = list(values)
+    while todo and len(seen) < limit:
+        value = todo.pop()
+        if value not in seen:
+            seen.add(value)
+            todo.extend(value.holds)
+    return seen

@@ -1,0 +1,257 @@
+"""Backwards from the object to the statements it needs."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from thinkube.capture.machine import BUILTINS
+from thinkube.capture.reading import Reading
+from thinkube.capture.values import Binding, Change, Value, Values
+
+
+@dataclass
+class Selection:
+    """What the object needs.
+
+    Attributes:
+        kept: index of each needed statement, with the reason.
+        missing: names that something needed reads and nothing binds, with the index of a statement
+            that needs it (None: the body of a function) and what needs it.
+        prompts: asked-for values that reached the object.
+        demos: statements left out although they change the object, because they only use it.
+        unsure: kept statements of which it is not certain that they change anything.
+        used: for each kept statement, the names it binds that are needed.
+        stars: modules of star imports, with the needed names.
+        files: files that are read.
+    """
+
+    kept: dict[int, str] = field(default_factory=dict)
+    missing: dict[str, tuple[int, str]] = field(default_factory=dict)
+    demos: dict[int, str] = field(default_factory=dict)
+    unsure: set[int] = field(default_factory=set)
+    used: dict[int, set[str]] = field(default_factory=dict)
+    values: set[Value] = field(default_factory=set)
+    dynamic: dict[int, str] = field(default_factory=dict)
+
+
+class Needs:
+    """The search, latest need first, so that each statement and object is visited once."""
+
+    def __init__(self, reading: Reading, target: str, frozen: Callable[[int], bool]) -> None:
+        self.reading = reading
+        self.machine = reading.machine
+        self.records = reading.records
+        self.target = target
+        self.frozen = frozen
+        self.end = len(reading.statements)
+        self.selection = Selection()
+        self.queue: list[tuple[int, int, Callable[[], None]]] = []
+        self.ticket = count()
+        self.visited: dict[Value, int] = {}
+        self.again: set[tuple[Value, int]] = set()
+        self.named: set[tuple[str, int]] = set()
+        self.positions = {name: [b.index for b in found] for name, found in self.machine.bindings.items()}
+        self.skipped = {s.index for s in reading.statements if s.pragma == "skip"}
+        self.stars = [r.index for r in self.records if any(not self.machine.public_names(m) for m in r.stars)]
+        self.varying, self.epochs = self._varying()
+        self.subject = self._subject()
+
+    def run(self) -> Selection:
+        """Find everything the target needs."""
+        for statement, record in zip(self.reading.statements, self.records, strict=True):
+            reason = "`# thinkube: keep`" if statement.pragma == "keep" else record.always
+            if record.environment:
+                reason = reason or f"sets the variable {', '.join(record.environment)}"
+            if reason and statement.index not in self.skipped:
+                self._push(statement.index, lambda i=statement.index, r=reason: self._keep(i, r))  # type: ignore[misc]
+        self._need_name(self.target, self.end, "the object itself", -1)
+        while self.queue:
+            heapq.heappop(self.queue)[2]()
+        return self.selection
+
+    def _push(self, time: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (-time, next(self.ticket), action))
+
+    # Names.
+    def reaching(self, name: str, time: int) -> list[Binding]:
+        """The bindings of `name` that may be in force just before statement `time`."""
+        bindings = self.machine.bindings.get(name, [])
+        found: list[Binding] = []
+        position = bisect_left(self.positions.get(name, []), time)
+        for place in range(position - 1, -1, -1):
+            binding = bindings[place]
+            if binding.index in self.skipped:
+                continue
+            if not binding.deleted:
+                found.append(binding)
+            if binding.strong:
+                break
+        return found
+
+    def _need_name(self, name: str, time: int, needer: str, index: int) -> None:
+        found = self.reaching(name, time)
+        if not found:
+            star = next((i for i in reversed(self.stars) if i < time), None)
+            if star is not None and name not in BUILTINS:
+                self.selection.used.setdefault(star, set()).add("*")
+                self._push(star, lambda i=star: self._keep(i, f"may bind `{name}`"))  # type: ignore[misc]
+            elif name not in BUILTINS:
+                self.selection.missing.setdefault(name, (index, needer))
+            return
+        for binding in found:
+            self.selection.used.setdefault(binding.index, set()).add(name)
+            verb = "is" if name == self.target and needer == "the object itself" else f"binds `{name}`, which"
+            reason = "binds the object itself" if verb == "is" else f"{verb} {needer} needs"
+            self._push(binding.index, lambda b=binding, r=reason: self._keep(b.index, r))  # type: ignore[misc]
+            self._need_values(binding.values, time, f"`{name}`")
+
+    def _need_values(self, values: Values, moment: int, name: str) -> None:
+        for value in values:
+            if value.kind == "text":
+                continue
+            # A library's state is shared with whatever the object calls later.
+            time = self.end if value.kind == "import" else moment
+            if self.visited.get(value, -1) < time:
+                self._push(time, lambda v=value, t=time, n=name: self._need_value(v, t, n))  # type: ignore[misc]
+            elif value in self.varying:
+                key = (value, bisect_left(self.epochs, time))
+                if key not in self.again:
+                    self.again.add(key)
+                    self._push(time, lambda v=value, t=time, n=name: self._need_value(v, t, n, True))  # type: ignore[misc]
+
+    # Objects.
+    def _need_value(self, value: Value, time: int, name: str, again: bool = False) -> None:
+        if not again and self.visited.get(value, -1) >= time:
+            return
+        if not again:
+            before = self.visited.get(value, -1)
+            self.visited[value] = time
+            self.selection.values.add(value)
+            for change in value.changes:
+                if before <= change.index < time:
+                    self._consider(value, change, name)
+        self._need_values(frozenset(value.same), time, name)
+        label = f"`{value.name}`" if value.kind in {"function", "class"} and value.name else name
+        self._need_values(frozenset(value.holds), time, label)
+        if value.kind in {"function", "class"}:
+            self._need_body(value, time, label)
+
+    def _need_body(self, value: Value, time: int, label: str) -> None:
+        scope = value.scope
+        for read in scope.reads:
+            local = self._enclosed(value, read)
+            if local is not None:
+                self._need_values(local, time, label)
+            elif read not in scope.writes or self.reaching(read, time):
+                self._need_name(read, time, label, value.made)
+        for write in scope.writes:
+            if self.reaching(write, time):
+                self._need_name(write, time, label, value.made)
+        for hint in scope.hints:
+            if self._enclosed(value, hint) is None and self.reaching(hint, time):
+                self._need_name(hint, time, label, value.made)
+
+    def _enclosed(self, value: Value, name: str) -> Values | None:
+        frame = value.frame
+        while frame is not None:
+            if frame.kind != "class" and name in frame.locals:
+                return frame.locals[name]
+            frame = frame.parent
+        return None
+
+    def _consider(self, value: Value, change: Change, name: str) -> None:
+        """Keep a statement that changes a needed object, unless it merely uses the captured one."""
+        index = change.index
+        if index in self.skipped or index in self.selection.kept:
+            return
+        if value.kind == "import" and "(random state)" in value.name:
+            state = value.name.partition(" ")[0]
+            if state not in self.machine.seeded:
+                return
+        for call in change.call.enclosing() if change.call else ():
+            if not call.builds and call.on & self.subject:
+                self.selection.demos.setdefault(
+                    index, f"a demo call of `{self.target}`, which changed {name}"
+                )
+                return
+        if not change.sure:
+            self.selection.unsure.add(index)
+        verb = "changes" if change.sure else "may change"
+        self._push(index, lambda i=index, r=f"{verb} {name}": self._keep(i, r))  # type: ignore[misc]
+
+    # Statements.
+    def _keep(self, index: int, reason: str) -> None:
+        if index in self.selection.kept:
+            return
+        self.selection.kept[index] = reason
+        self.selection.demos.pop(index, None)
+        if self.frozen(index):
+            return
+        record = self.records[index]
+        if record.dynamic:
+            self.selection.dynamic[index] = record.dynamic
+        label = self._label(index)
+        for name in record.reads:
+            self._need_name(name, index, label, index)
+        for hint in record.hints:
+            if self.reaching(hint, self.end):
+                self._need_name(hint, self.end, label, index)
+        for name in record.deleted:
+            self.selection.used.setdefault(index, set()).add(name)
+        for state in record.draws:
+            self._need_values(
+                frozenset((self.machine.imported(f"{state} (random state)"),)), index, f"`{state}`"
+            )
+
+    def _label(self, index: int) -> str:
+        names = [n for n in self.records[index].binds if n in self.selection.used.get(index, ())]
+        if names:
+            return f"`{names[0]}`"
+        return f"`{self.reading.statements[index].text[:40]}`"
+
+    # What the target is, and which functions see different things at different times.
+    def _subject(self) -> frozenset[Value]:
+        found: set[Value] = set()
+        for binding in self.reaching(self.target, self.end):
+            for value in binding.values:
+                if value.kind not in {"text", "import"}:
+                    found.add(value)
+        return frozenset(found)
+
+    def _varying(self) -> tuple[set[Value], list[int]]:
+        """Objects whose functions read a name that is bound more than once."""
+        values: set[Value] = set()
+        todo = [
+            value for found in self.machine.bindings.values() for binding in found for value in binding.values
+        ]
+        behind: dict[Value, list[Value]] = {}
+        sources: set[Value] = set()
+        names: set[str] = set()
+        while todo:
+            value = todo.pop()
+            if value in values:
+                continue
+            values.add(value)
+            ahead = [*value.holds, *value.same]
+            if value.kind in {"function", "class"}:
+                for name in value.scope.reads:
+                    found = self.machine.bindings.get(name, ())
+                    if len(found) > 1:
+                        sources.add(value)
+                        names.add(name)
+                    ahead.extend(other for binding in found for other in binding.values)
+            for other in ahead:
+                behind.setdefault(other, []).append(value)
+                todo.append(other)
+        varying: set[Value] = set()
+        stack = list(sources)
+        while stack:
+            value = stack.pop()
+            if value not in varying:
+                varying.add(value)
+                stack.extend(behind.get(value, ()))
+        return varying, sorted({b.index for name in names for b in self.machine.bindings[name]})

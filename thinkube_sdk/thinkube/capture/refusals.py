@@ -1,0 +1,120 @@
+"""What can't be captured, said with the way out."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+
+from thinkube.capture.machine import HISTORY
+from thinkube.capture.needs import Selection
+from thinkube.capture.reading import Reading
+from thinkube.capture.trace import Trace
+from thinkube.model.capture import Origin
+from thinkube.model.errors import ObjectNotFound, SourceRefused
+
+
+def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> None:
+    """Raise the first reason why the object can't be captured, if there is one."""
+    if name in selection.missing:
+        _refuse_object(reading, name, trace)
+    _refuse_unreadable_file(selection)
+    for index in sorted(selection.kept):
+        statement, record = reading.statements[index], reading.records[index]
+        where = Origin(statement.block.name, statement.start)
+        for prompt in record.prompts:
+            if prompt.kind == "input":
+                raise SourceRefused(
+                    f"`{name}` needs a value typed into `input()`: {where}: {statement.text[:100]}",
+                    'Write the value into the cell, or read it with tk.secret("NAME") or os.environ["NAME"].',
+                )
+    for index, what in selection.dynamic.items():
+        statement = reading.statements[index]
+        if selection.missing:
+            raise SourceRefused(
+                f"`{name}` needs {statement.block.name}, line {statement.start}, which {what}: {statement.text[:100]}",
+                "Write the code out in a cell.",
+            )
+    for missing, (index, needer) in selection.missing.items():
+        if missing != "display":
+            _refuse_missing(reading, name, missing, index, needer, trace)
+
+
+def _refuse_unreadable_file(selection: Selection) -> None:
+    del selection
+
+
+def _refuse_object(reading: Reading, name: str, trace: Trace) -> None:
+    for unreadable in reading.unreadable:
+        if _mentions(unreadable.text, name):
+            raise SourceRefused(
+                f"{unreadable.cell.name} would bind `{name}`, and it is not valid Python: line {unreadable.line}: "
+                f"{unreadable.message}.",
+                "Correct the cell and run it.",
+            )
+    for statement, error in reading.stopped:
+        if name in {part.id for part in ast.walk(statement.node) if isinstance(part, ast.Name)} or _mentions(
+            "\n".join(statement.block.lines[statement.start - 1 :]), name
+        ):
+            raise SourceRefused(
+                f"{statement.block.name} would bind `{name}`, and it stopped with {error} at line {statement.start}.",
+                "Run the cell to its end.",
+            )
+    bound = [n for n in reading.machine.bindings if not n.startswith("_")]
+    close = difflib.get_close_matches(name, bound, 3, 0.6)
+    hint = (
+        f"Did you mean {' or '.join(f'`{c}`' for c in close)}?"
+        if close
+        else (f"It binds: {', '.join(bound[-12:])}." if bound else "It binds no name at all.")
+    )
+    raise ObjectNotFound(f"No statement of {trace.notebook or 'this notebook'} binds `{name}`.", hint)
+
+
+def _mentions(text: str, name: str) -> bool:
+    return bool(
+        re.search(
+            rf"(?m)^\s*(?:def|class|async def)\s+{re.escape(name)}\b|(?<![\w.]){re.escape(name)}\s*(?:,[^=\n]*)?=(?!=)|"
+            rf"\bas\s+{re.escape(name)}\b|import\b.*\b{re.escape(name)}\b",
+            text,
+        )
+    )
+
+
+def _refuse_missing(reading: Reading, name: str, missing: str, index: int, needer: str, trace: Trace) -> None:
+    place = ""
+    if 0 <= index < len(reading.statements):
+        statement = reading.statements[index]
+        place = f" ({statement.block.name}, line {statement.start})"
+    if missing == "get_ipython":
+        raise SourceRefused(
+            f"{needer}{place}, which `{name}` needs, uses IPython itself: a shell command, a magic or `get_ipython()`.",
+            "Do it in plain Python: subprocess.run([...]) for a command, or write the value into the cell.",
+        )
+    if missing in HISTORY or re.fullmatch(r"_i?\d+", missing):
+        raise SourceRefused(
+            f"{needer}{place}, which `{name}` needs, uses the notebook's history `{missing}`.",
+            "Give the value a name in the cell that made it.",
+        )
+    for unreadable in reading.unreadable:
+        if _mentions(unreadable.text, missing):
+            raise SourceRefused(
+                f"{needer} needs `{missing}`, and {unreadable.cell.name}, which would bind it, is not valid Python: "
+                f"line {unreadable.line}: {unreadable.message}.",
+                "Correct the cell.",
+            )
+    for stopped, error in reading.stopped:
+        if _mentions("\n".join(stopped.block.lines[stopped.start - 1 :]), missing):
+            raise SourceRefused(
+                f"{needer} needs `{missing}`, and {stopped.block.name} stopped with {error} at line {stopped.start}, "
+                "before it was bound.",
+                "Run the cell to its end.",
+            )
+    deleted = missing in reading.machine.bindings
+    live = trace.live is not None and missing in trace.live.namespace
+    cause = f"{needer}{place}, which `{name}` needs, uses `{missing}`, which no cell binds"
+    if deleted:
+        cause = f"{needer}{place}, which `{name}` needs, uses `{missing}`, which is not bound at that point"
+    elif live:
+        cause += "; it exists in this kernel, and nothing in the history made it"
+    fix = f"Bind `{missing}` in a cell" + (f', or keep its value: freeze=["{missing}"].' if live else ".")
+    raise SourceRefused(cause + ".", fix)

@@ -1,0 +1,219 @@
+"""Calls with a meaning of their own: prompts, the environment, files, code made from text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+
+from thinkube.capture import signatures as known
+from thinkube.capture.arguments import Arguments
+from thinkube.capture.machine import Machine, library, reach
+from thinkube.capture.values import NOTHING, Prompt, Value, Values
+
+_PATH = re.compile(r"^(?![a-z]+://)[\w./ ~-]*[\w/-]\.[A-Za-z]\w{0,7}$|^\.{0,2}/?[\w./-]+/$")
+_WRITING = re.compile(
+    r"^(to_(?!dict|list|numpy)|save|dump|write|export|imwrite|savefig|savetxt|urlretrieve|download|touch|mkdir)"
+)
+_MODES = frozenset(m + b + p for m in "wax" for b in ("", "b", "t") for p in ("", "+")) | {
+    "w+b",
+    "a+b",
+    "r+",
+    "r+b",
+    "rb+",
+}
+PLACEHOLDER = re.compile(
+    r"(?i)^$|^[<\[{(].*[>\]})]$|your|xxx|\.\.\.|…|replace|change.?me|insert|placeholder|dummy|example|^(sk|hf|key|token|api|"
+    r"lsv2|pk|tvly)[-_.]*(xx\w*|\**|key)?$|^\*+$|enter|paste|todo|fill"
+)
+
+
+class Special(Machine):
+    """Calls that no table of effects can describe."""
+
+    def special_call(self, node: ast.expr, name: str, arguments: Arguments, bare: bool) -> Values | None:
+        """Handle a call out of a library that means more than its effect; None for all others."""
+        del bare
+        short = name.removeprefix("builtins.")
+        if short in known.PROMPTS:
+            return self.ask("input" if short == "input" else "getpass", node, arguments)
+        if known.STORED_SECRETS.match(name):
+            return self.ask("stored", node, arguments)
+        if known.DOTENV.match(name):
+            self.record.dotenv = True
+            return NOTHING
+        if name in {"os.getenv", "os.environ.get"}:
+            return self.environment_value(arguments.positional[0] if arguments.positional else NOTHING) | (
+                frozenset().union(*arguments.positional[1:])
+            )
+        if (
+            name in {"os.environ.setdefault", "os.environ.__setitem__", "os.putenv"}
+            and len(arguments.positional) > 1
+        ):
+            self.environment_write(*arguments.positional[:2])
+            return NOTHING
+        if name == "os.environ.update":
+            for key, values in arguments.named.items():
+                self.environment_write(self.text(key), values)
+        method = _SPECIAL.get(short)
+        return getattr(self, method)(node, arguments) if method else None  # type: ignore[no-any-return]
+
+    # Prompts and the environment.
+    def ask(self, kind: str, node: ast.expr, arguments: Arguments) -> Values:
+        """A value that a person typed, or that a notebook host keeps."""
+        text = min(arguments.texts, default="")
+        self.record.prompts.append(Prompt(kind, node, text))
+        key = f"{kind}:{text}" if kind == "stored" else kind
+        value = self.prompt_values.setdefault(key, Value("prompt", key))
+        return frozenset((value,))
+
+    def environment_value(self, keys: Values) -> Values:
+        """A variable of the environment."""
+        names = [key.name for key in keys if key.kind == "text"]
+        return frozenset(
+            self.prompt_values.setdefault(f"environment:{name}", Value("prompt", f"environment:{name}"))
+            for name in names
+        )
+
+    def environment_write(self, keys: Values, values: Values) -> None:
+        """Note what the statement puts into the environment."""
+        names = [key.name for key in keys if key.kind == "text"]
+        for name in names:
+            sources = {value.name for value in values if value.kind == "prompt"}
+            asked = any(not source.startswith("environment:") for source in sources)
+            texts = [value.name for value in values if value.kind == "text"]
+            secretive = bool(SECRETIVE.search(name))
+            placeholder = secretive and bool(texts) and all(PLACEHOLDER.search(text) for text in texts)
+            if asked or placeholder or (sources == {f"environment:{name}"}):
+                self.record.secrets[name] = None
+            else:
+                self.record.environment[name] = None
+        if not names:
+            self.record.always = "sets variables of the environment"
+
+    # Attributes by name.
+    def _setattr(self, _node: ast.expr, arguments: Arguments) -> Values:
+        if len(arguments.positional) >= 2:
+            names = [v.name for v in arguments.positional[1] if v.kind == "text"]
+            values = arguments.positional[2] if len(arguments.positional) > 2 else NOTHING
+            self.set_field(arguments.positional[0], names, values)
+        return NOTHING
+
+    def set_field(self, base: Values, names: Iterable[str], values: Values) -> None:
+        """Note that an attribute of each of these objects is bound."""
+        solid = values - {v for v in values if v.kind in {"text", "prompt"}}
+        for value in base:
+            if value.kind == "import":
+                shared = self.imported(library(value.name))
+                shared.holds |= solid
+                if shared.name == "builtins":
+                    for name in names:
+                        self.record.binds[name] = values
+                self.change((shared,))
+                continue
+            if value.kind in {"instance", "class"}:
+                for name in names:
+                    value.fields[name] = value.fields.get(name, NOTHING) | values
+            value.holds |= solid - {value}
+            self.change((value,))
+
+    def _getattr(self, _node: ast.expr, arguments: Arguments) -> Values:
+        if not arguments.positional:
+            return NOTHING
+        names = (
+            [v.name for v in arguments.positional[1] if v.kind == "text"]
+            if len(arguments.positional) > 1
+            else []
+        )
+        found = frozenset().union(*arguments.positional[2:])
+        for name in names:
+            found |= self.attribute(arguments.positional[0], name)
+        return found if names else arguments.positional[0] | self.parts(arguments.positional[0])
+
+    # Code made from text.
+    def _exec(self, node: ast.expr, arguments: Arguments) -> Values:
+        texts = [v.name for v in arguments.positional[0] if v.kind == "text"] if arguments.positional else []
+        if len(arguments.positional) > 1 or arguments.named:
+            return self.fresh(node, arguments.solid)
+        if not texts:
+            self.record.dynamic = "runs code that is made while it runs"
+        for text in texts:
+            try:
+                tree = ast.parse(text.strip())
+            except (SyntaxError, ValueError):
+                continue
+            self.kept_trees.append(tree)
+            frame, self.frame = self.frame, None
+            self.execute(tree.body)
+            self.frame = frame
+        return NOTHING
+
+    def _namespace(self, _node: ast.expr, arguments: Arguments) -> Values:
+        if arguments.positional:
+            return arguments.positional[0]
+        return frozenset((self.imported("builtins.globals()"),))
+
+    def _import_module(self, node: ast.expr, arguments: Arguments) -> Values:
+        names = [v.name for v in arguments.positional[0] if v.kind == "text"] if arguments.positional else []
+        if not names:
+            self.record.dynamic = "imports a module whose name is made while it runs"
+            return self.fresh(node, NOTHING)
+        return frozenset(self.imported(name) for name in names)
+
+    def _reload(self, _node: ast.expr, arguments: Arguments) -> Values:
+        for value in arguments.solid:
+            if value.kind == "import":
+                self.change((self.imported(library(value.name)),))
+        return arguments.solid
+
+    def _deepcopy(self, node: ast.expr, arguments: Arguments) -> Values:
+        shared = {v for v in reach(arguments.solid) if v.kind in {"function", "class", "import", "method"}}
+        made = self.make(node, "opaque", shared)
+        for value in arguments.solid:
+            if value.kind == "instance":
+                made.kind, made.owner, made.fields = "instance", value.owner, dict(value.fields)
+        return frozenset((made,))
+
+    def _json_dump(self, _node: ast.expr, arguments: Arguments) -> Values:
+        if len(arguments.positional) > 1:
+            self.change(arguments.positional[1])
+        return NOTHING
+
+    # Files.
+    def file(self, path: str) -> Value:
+        """The one object that stands for a file."""
+        path = re.sub(r"^(\./)+", "", path)
+        return self.files.setdefault(path, Value("file", path))
+
+    def touch_files(self, used: Value, verb: str, arguments: Arguments) -> None:
+        """Note the files a call with known paths reads or writes."""
+        writes = bool(_WRITING.match(verb)) or (verb == "open" and bool(arguments.texts & _MODES))
+        if writes:
+            self.change(v for v in used.holds if v.kind == "file")
+        for text in sorted(arguments.texts):
+            if len(text) > 200 or not _PATH.match(text):
+                continue
+            file = self.file(text)
+            if writes:
+                self.change((file,))
+                file.holds.add(used)
+            used.holds.add(file)
+
+
+SECRETIVE = re.compile(r"(?i)(key|token|secret|password|passwd|pwd|credential|auth)s?(_|\d|$)|^(pat|pass)$")
+_SPECIAL = {
+    "setattr": "_setattr",
+    "delattr": "_setattr",
+    "object.__setattr__": "_setattr",
+    "getattr": "_getattr",
+    "exec": "_exec",
+    "eval": "_exec",
+    "globals": "_namespace",
+    "locals": "_namespace",
+    "vars": "_namespace",
+    "__import__": "_import_module",
+    "importlib.import_module": "_import_module",
+    "importlib.reload": "_reload",
+    "copy.deepcopy": "_deepcopy",
+    "json.dump": "_json_dump",
+}

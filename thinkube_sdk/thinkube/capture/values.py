@@ -1,0 +1,172 @@
+"""Abstract objects: what a name can refer to, what that holds, and which statements change it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from itertools import count
+
+from thinkube.capture.scopes import Scope, free_names
+
+# Gives objects a stable order, so that the same notebook is followed the same way each time.
+_serials = count()
+
+
+class Value:
+    """One object, or all objects made at one place in the text.
+
+    Attributes:
+        kind: `import` (a module or something out of one), `function`, `class`, `instance` (of a class of
+            the notebook), `container`, `text` (a known string), `opaque` (anything a library made).
+        name: dotted name of an import, class or maker; the string itself for `text`.
+        node: the definition, for functions and classes.
+        frame: the frame a function was defined in.
+        owner: the class a function is a method of.
+        fields: attributes, for instances and classes of the notebook.
+        holds: objects that can be reached from it.
+        same: objects it may be another name for.
+        changes: statements that change it, with the calls that led there.
+        iterates: whether reading it uses it up.
+        remote: whether what it stands for lives outside the process.
+    """
+
+    __slots__ = ("changes", "fields", "frame", "free", "holds", "iterates", "kind", "made", "name", "node", "owner", "remote", "same", "serial")  # fmt: skip
+
+    def __init__(self, kind: str, name: str = "", node: ast.AST | None = None, made: int = -1) -> None:
+        self.kind = kind
+        self.name = name
+        self.node = node
+        self.made = made
+        self.serial = next(_serials)
+        self.frame: Frame | None = None
+        self.owner: Value | None = None
+        self.fields: dict[str, frozenset[Value]] = {}
+        self.holds: set[Value] = set()
+        self.same: set[Value] = set()
+        self.changes: list[Change] = []
+        self.iterates = False
+        self.remote = False
+        self.free: Scope | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+    @property
+    def scope(self) -> Scope:
+        """What its body looks up outside of itself, for functions."""
+        if self.free is None:
+            callable_node = isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            self.free = free_names(self.node) if callable_node else Scope()  # type: ignore[arg-type]
+        return self.free
+
+
+Values = frozenset[Value]
+NOTHING: Values = frozenset()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call under way: on what, by which name, and from which other call."""
+
+    outer: Call | None
+    on: Values
+    verb: str
+    builds: bool
+
+    def enclosing(self) -> list[Call]:
+        """This call and those around it, innermost first."""
+        calls: list[Call] = []
+        call: Call | None = self
+        while call is not None:
+            calls.append(call)
+            call = call.outer
+        return calls
+
+
+@dataclass(frozen=True)
+class Change:
+    """A statement that changes an object, and the call through which it does."""
+
+    index: int
+    call: Call | None
+    sure: bool
+
+
+@dataclass
+class Frame:
+    """Local names of a function or class body that is being followed."""
+
+    kind: str
+    parent: Frame | None
+    locals: dict[str, Values] = field(default_factory=dict)
+    globals: set[str] = field(default_factory=set)
+    outer: set[str] = field(default_factory=set)
+    returns: set[Value] = field(default_factory=set)
+    function: Value | None = None
+    yields: bool = False
+
+
+@dataclass
+class Binding:
+    """One statement that binds a name. `strong`: it surely does, so earlier bindings are gone after it."""
+
+    index: int
+    values: Values
+    strong: bool
+    deleted: bool = False
+
+
+@dataclass
+class External:
+    """An effect outside the process: what it is, and the statement of the block that has it."""
+
+    what: str
+    node: ast.stmt
+
+
+@dataclass
+class Prompt:
+    """A value asked for while the notebook ran: by `input`, `getpass`, or from a notebook host's secrets."""
+
+    kind: str
+    node: ast.expr
+    text: str
+
+
+@dataclass
+class Record:
+    """What following one statement told about it.
+
+    Attributes:
+        binds: names it binds, with their objects; `strong` are those it surely binds; `deleted` those it deletes.
+        reads: names it reads, with the line.
+        changed: objects it changes, and whether that is sure.
+        externals: effects outside the process.
+        secrets: variables of the environment it fills from a prompt or a placeholder.
+        environment: variables of the environment it fills otherwise.
+        prompts: values it asks for.
+        always: why it ships whatever the object needs; empty if it doesn't.
+        dynamic: code it runs that can't be seen.
+        stars: modules whose every name it imports.
+        draws: random states it advances.
+        awaits: whether it awaits at the notebook's own level.
+    """
+
+    index: int
+    binds: dict[str, Values] = field(default_factory=dict)
+    strong: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+    reads: dict[str, int] = field(default_factory=dict)
+    changed: dict[Value, bool] = field(default_factory=dict)
+    externals: list[External] = field(default_factory=list)
+    secrets: dict[str, None] = field(default_factory=dict)
+    environment: dict[str, None] = field(default_factory=dict)
+    prompts: list[Prompt] = field(default_factory=list)
+    always: str = ""
+    dynamic: str = ""
+    stars: list[str] = field(default_factory=list)
+    draws: set[str] = field(default_factory=set)
+    shows: bool = False
+    awaits: bool = False
+    dotenv: bool = False
+    hints: set[str] = field(default_factory=set)
