@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import site
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from thinkube.bundles.wheels import uv
 from thinkube.model.capture import Capture, Origin
+from thinkube.services.state import State
 
 GRAPH = """\
 from langgraph.graph import START, MessagesState, StateGraph
@@ -114,3 +116,22 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
         return target
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tracking(stack: State) -> dict[str, str]:
+    """The variables that name the stack's MLflow."""
+    mlflow = stack.services["mlflow"]
+    return {
+        "MLFLOW_TRACKING_URI": mlflow.url,
+        "MLFLOW_TRACKING_USERNAME": mlflow.username or "",
+        "MLFLOW_TRACKING_PASSWORD": mlflow.secret,
+    }
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.utils import parse_wheel_filename
 
 from thinkube.bundles.exclusive import exclusive
+from thinkube.bundles.indexes import uv_environment
 from thinkube.bundles.progress import Progress, silent
 from thinkube.bundles.wheels import last_lines, uv
 from thinkube.model import manifest as manifests
@@ -78,39 +79,45 @@ def _make(lock: Lock, folder: Path, progress: Progress) -> None:
     """Make it beside its place and rename it: an interrupted attempt leaves nothing that looks complete."""
     with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as name:
         scratch = Path(name)
-        (scratch / "wheels").mkdir()
-        for pin in lock.pins:
-            if pin.wheel:
-                (scratch / "wheels" / pin.wheel.filename).write_bytes(pin.wheel.content)
-        (scratch / "requirements.txt").write_text(lock.requirements("wheels"))
+        made = scratch / "environment"
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
         interpreter = sys.executable if lock.python == here else lock.python
-        made = scratch / "environment"
-        _uv(
-            [["venv", "--relocatable", "--no-project", "--python", interpreter, str(made)]],
-            scratch,
-            f"no environment of Python {lock.python} can be made",
-            progress,
-        )
+        create = ["venv", "--relocatable", "--no-project", "--python", interpreter, str(made)]
+        _uv([create], f"no environment of Python {lock.python} can be made", progress)
         install = ["pip", "install", "--no-deps", "--python", str(made / "bin" / "python")]
-        install += ["--requirements", "requirements.txt"]
+        install += ["--requirements", str(_write_requirements(lock, scratch))]
         # uv's cache answers without a network, and faster than by asking the index again.
-        _uv(
-            [[*install, "--offline"], install],
-            scratch,
-            "the locked distributions can't be installed",
-            progress,
-        )
+        attempts = [[*install, "--offline"], install]
+        _uv(attempts, "the locked distributions can't be installed", progress)
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
 
 
-def _uv(attempts: list[list[str]], folder: Path, cause: str, progress: Progress) -> None:
+def _write_requirements(lock: Lock, folder: Path) -> Path:
+    lines = []
+    for pin in lock.pins:
+        if pin.wheel:
+            wheel = folder / pin.wheel.filename
+            wheel.write_bytes(pin.wheel.content)
+            lines.append(f"{pin.name} @ {wheel.as_uri()}\n")
+        else:
+            lines.append(f"{pin.name}=={pin.version}\n")
+    file = folder / "requirements.txt"
+    file.write_text("".join(lines))
+    return file
+
+
+def _uv(attempts: list[list[str]], cause: str, progress: Progress) -> None:
+    """Run uv until an attempt succeeds. It runs in the caller's folder, whose project may name indexes."""
     for arguments in attempts:
         output: list[str] = []
         process = subprocess.Popen(
-            [uv(), *arguments], cwd=folder, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+            [uv(), *arguments],
+            env=uv_environment(),
+            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             assert process.stdout is not None

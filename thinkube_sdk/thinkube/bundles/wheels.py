@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from thinkube.bundles.indexes import uv_environment
 from thinkube.bundles.installed import Distribution
 from thinkube.bundles.progress import Progress
 from thinkube.model.errors import BundleError
@@ -104,7 +105,7 @@ def _build(distribution: Distribution, source: Path) -> tuple[str, bytes]:
             uv(), "build", "--wheel", "--no-create-gitignore", "--python", sys.executable, "--out-dir", out,
             str(source),
         ]  # fmt: skip
-        environment = {**os.environ, "SOURCE_DATE_EPOCH": "1580601600"}
+        environment = {**uv_environment(), "SOURCE_DATE_EPOCH": "1580601600"}
         # Without a network the build backend comes from uv's cache, and with one it is still faster.
         for extra in (["--offline"], []):
             done = subprocess.run([*command, *extra], capture_output=True, text=True, env=environment)
