@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         entry = load(options.bundle)
         loaded = runtime(entry, options.name or entry.manifest.name, options.release)
     except (EntryFailed, StartFailed) as error:
-        event("not started", 40, error=error.__cause__ or error, **error.report)
+        event("not started", logging.ERROR, raised=error.__cause__, reason=error.report["message"])
         if options.ready_fd is not None:
             from thinkube.serving.server import announce
 

@@ -133,7 +133,7 @@ class Observed:
         try:
             await self._app(scope, receive, observed)
         except Exception as error:  # noqa: BLE001 - the outermost boundary: shown with its id in the log
-            event("the runtime failed", logging.ERROR, error=error)
+            event("the runtime failed", logging.ERROR, raised=error)
             if status == 0:
                 refusal = Refused(500, "internal_error", f"The log has the details under the id {trace}.")
                 await reply(refusal.body(trace), status=500)(scope, receive, observed)

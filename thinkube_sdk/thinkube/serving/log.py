@@ -44,7 +44,7 @@ def configure() -> None:
 
 
 def event(
-    message: str, level: int = logging.INFO, *, error: BaseException | None = None, **fields: Any
+    message: str, level: int = logging.INFO, *, raised: BaseException | None = None, **fields: Any
 ) -> None:
     """Log one event with its own keys."""
-    LOGGER.log(level, message, exc_info=error, extra={"fields": fields})
+    LOGGER.log(level, message, exc_info=raised, extra={"fields": fields})

@@ -161,7 +161,7 @@ class Runtime:
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             span.failed(error)
-            event("the agent raised", logging.ERROR, error=error)
+            event("the agent raised", logging.ERROR, raised=error)
             raise Refused(
                 500,
                 "agent_error",

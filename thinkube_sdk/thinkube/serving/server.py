@@ -35,20 +35,33 @@ class Server(uvicorn.Server):
         self._runtime = runtime
         self._ready_fd = ready_fd
         self._at_once = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         self.should_exit = True
         self._at_once = self._at_once or sig == signal.SIGINT
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop_accepting)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and self._ready_fd is not None:
+        self._loop = asyncio.get_running_loop()
+        if self.should_exit:
+            self._stop_accepting()
+        elif self.started and self._ready_fd is not None:
             announce(self._ready_fd, {"ok": True, "kind": self._runtime.agent.kind})
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    def _stop_accepting(self) -> None:
+        """Close the listening sockets; the ready pipe's end tells the supervisor that this is done."""
         for server in self.servers:
             server.close()
         self._runtime.draining = True
+        if self._ready_fd is not None:
+            os.close(self._ready_fd)
+            self._ready_fd = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stop_accepting()
         event("draining", connections=len(self.server_state.connections))
         deadline = time.monotonic() + IDLE_SECONDS
         # Uvicorn tells nobody when a connection closes.
@@ -59,9 +72,8 @@ class Server(uvicorn.Server):
 
 
 def announce(descriptor: int, report: dict[str, Any]) -> None:
-    """Tell the supervisor, once, that this process is ready or why it won't be."""
-    with os.fdopen(descriptor, "w") as pipe:
-        pipe.write(json.dumps(report) + "\n")
+    """Tell the supervisor that this process is ready, or why it won't be."""
+    os.write(descriptor, json.dumps(report).encode() + b"\n")
 
 
 def serve(runtime: Runtime, *, host: str, port: int, socket_fd: int | None, ready_fd: int | None) -> None:

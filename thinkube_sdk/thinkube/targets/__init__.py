@@ -1,0 +1,1 @@
+"""Where things run, behind one small protocol, and the handles to what runs there."""

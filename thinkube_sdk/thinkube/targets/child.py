@@ -100,6 +100,13 @@ class Child:
     def alive(self) -> bool:
         return self.returncode is None
 
+    def wait(self) -> int:
+        """Wait for its end and return its exit status."""
+        self._process.wait()
+        code = self.returncode
+        assert code is not None
+        return code
+
     def is_ready(self) -> bool:
         """Whether it runs and says that it can be used."""
         return self.alive and (self._ready is None or self._ready())

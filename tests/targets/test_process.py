@@ -1,0 +1,238 @@
+"""Deployments as supervised processes: rollout, crash, redeploy, resume, delete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.targets.conftest import Trials, processes, runs, until
+
+from thinkube.model.errors import DeploymentError, DeploymentNotFound
+from thinkube.targets.failure import NotReady
+from thinkube.targets.process import control, record
+from thinkube.targets.rollout import resume, stop_all
+
+
+def version_agent(number: int, extra: str = "") -> str:
+    return f"import os, time\n{extra}\ndef agent(question: str) -> str:\n    return 'version {number}'\n"
+
+
+def ask(url: str) -> str:
+    return str(httpx.post(f"{url}/invoke", json={"input": "?"}, timeout=20).json()["output"])
+
+
+def test_a_release_serves_on_a_port_that_stays(trials: Trials) -> None:
+    first = trials.roll_out(version_agent(1))
+    assert (first.state, first.release.version) == ("running", 1)
+    assert ask(first.url) == "version 1"
+    second = trials.roll_out(version_agent(2))
+    assert second.url == first.url
+    assert ask(first.url) == "version 2"
+    assert trials.target.names() == ["trial"]
+    until(lambda: len(list(record.places("trial").copies.iterdir())) == 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "how", "said"),
+    [("raise LookupError('no such table')", "raised", "no such table"),
+     ("import os\nprint('goodbye', flush=True)\nos._exit(7)", "exited", "status 7"),
+     ("import time\ntime.sleep(600)", "timeout", "not ready after 1.5 s"),
+     ("agent = 42", "raised", "int is neither")],
+)  # fmt: skip
+def test_a_release_that_fails_leaves_the_old_one_serving(
+    trials: Trials, source: str, how: str, said: str
+) -> None:
+    before = trials.roll_out(version_agent(1))
+    with pytest.raises(NotReady, match=said) as caught:
+        trials.roll_out(source, timeout=1.5 if how == "timeout" else 20)
+    assert caught.value.failure.how == how
+    if how == "exited":
+        assert caught.value.failure.tail == ("goodbye",)
+    now = trials.target.status("trial")
+    assert (now.release.version, now.pid, now.state) == (1, before.pid, "running")
+    assert ask(now.url) == "version 1"
+    assert len(processes(str(trials.home / "deployments" / "trial" / "releases"))) == 1
+
+
+def test_a_first_release_that_fails_leaves_nothing(trials: Trials) -> None:
+    with pytest.raises(NotReady, match="nope"):
+        trials.roll_out("raise RuntimeError('nope')")
+    assert not (trials.home / "deployments" / "trial").exists()
+    assert processes(str(trials.home)) == []
+    with pytest.raises(DeploymentNotFound, match="There is no deployment 'trial'"):
+        trials.target.status("trial")
+
+
+class Load:
+    """Clients that keep their connections, ask all the time, and never try again."""
+
+    def __init__(self, url: str, clients: int = 8) -> None:
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._url = url
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        with httpx.Client(base_url=self._url, timeout=20) as client:
+            while not self._stop.is_set():
+                try:
+                    reply = client.post("/invoke", json={"input": "?"})
+                    self.answers[reply.json().get("output", reply.text)] += 1
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                # Half of the clients leave their connection idle now and then.
+                self._stop.wait(0.05 * (number % 2))
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_redeploys_under_load_drop_no_request(trials: Trials) -> None:
+    url = trials.roll_out(version_agent(0)).url
+    load = Load(url)
+    try:
+        for number in (1, 2, 3):
+            trials.roll_out(version_agent(number))
+            until(lambda number=number: load.answers[f"version {number}"] > 100)
+    finally:
+        load.stop()
+    assert load.failures == []
+    assert set(load.answers) == {f"version {number}" for number in range(4)}
+
+
+def test_a_killed_worker_loses_only_what_was_in_progress(trials: Trials) -> None:
+    status = trials.roll_out(version_agent(1))
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGKILL)
+    assert ask(status.url) == "version 1"  # waits in the socket's queue for the next worker
+    now = trials.target.status("trial")
+    assert (now.state, now.restarts) == ("running", 1)
+    assert now.pid != status.pid
+
+
+def test_requests_in_progress_are_finished_by_the_old_release(trials: Trials) -> None:
+    slow = "import time\ndef agent(question: str) -> str:\n    time.sleep(2)\n    return 'slow'\n"
+    url = trials.roll_out(slow).url
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(ask(url)))
+    thread.start()
+    until(lambda: httpx.get(f"{url}/healthz").status_code == 200)
+    trials.roll_out(version_agent(2))
+    assert ask(url) == "version 2"
+    thread.join()
+    assert answers == ["slow"]
+
+
+def test_a_crash_loop_is_visible_and_a_new_release_ends_it(trials: Trials, tmp_path: Path) -> None:
+    flag = tmp_path / "broken"
+    source = (
+        f"from pathlib import Path\nif Path({str(flag)!r}).exists():\n    raise OSError('disk is gone')\n"
+    )
+    status = trials.roll_out(source + version_agent(1))
+    flag.touch()
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGKILL)
+    until(lambda: trials.target.status("trial").state == "crash loop", 30)
+    assert "disk is gone" in trials.target.status("trial").detail
+    assert trials.roll_out(version_agent(2)).state == "running"
+    assert ask(status.url) == "version 2"
+
+
+def test_workers_do_not_outlive_a_killed_supervisor(trials: Trials) -> None:
+    status = trials.roll_out(version_agent(1))
+    places = record.places("trial")
+    assert status.pid is not None
+    os.kill(int(places.lock.read_text()), signal.SIGKILL)
+    until(lambda: not runs(status.pid or 0))
+    assert trials.target.status("trial").state == "stopped"
+    assert resume() == ["trial"]
+    assert ask(status.url) == "version 1"
+
+
+def test_stop_and_resume_keep_port_release_and_secret(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "import os\ndef agent(question: str) -> str:\n    return os.environ['TOKEN']\n"
+    status = trials.roll_out(source, variables={"TOKEN": "from memory"})
+    assert ask(status.url) == "from memory"
+    on_disk = [path for path in (trials.home / "deployments").rglob("*") if path.is_file()]
+    assert not [path for path in on_disk if b"from memory" in path.read_bytes()]
+    assert stop_all() == ["trial"]
+    assert trials.target.status("trial").state == "stopped"
+    assert not runs(status.pid or 0)
+    monkeypatch.setenv("TOKEN", "set again")
+    assert resume() == ["trial"]
+    assert ask(status.url) == "set again"
+    assert resume() == []
+
+
+def test_delete_leaves_nothing(trials: Trials) -> None:
+    status = trials.roll_out(version_agent(1, "import subprocess; subprocess.Popen(['sleep', '600'])"))
+    trials.target.delete("trial")
+    assert not (trials.home / "deployments" / "trial").exists()
+    assert processes(str(trials.home)) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(status.url)
+    with pytest.raises(DeploymentNotFound):
+        trials.target.delete("trial")
+
+
+def test_logs_can_be_followed(trials: Trials) -> None:
+    url = trials.roll_out(
+        "def agent(question: str) -> str:\n    print('asked', question)\n    return 'ok'\n"
+    ).url
+    lines: list[str] = []
+
+    def follow() -> None:
+        lines.extend(trials.target.logs("trial", follow=True))
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    ask(url)
+    until(lambda: "asked ?" in lines)
+    ask(url)
+    until(lambda: lines.count("asked ?") == 2)
+    trials.target.delete("trial")
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_home_with_a_long_path(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials.home = trials.home / ("long-" * 30)
+    monkeypatch.setenv("THINKUBE_HOME", str(trials.home))
+    status = trials.roll_out(version_agent(1))
+    assert ask(status.url) == "version 1"
+    socket = record.places("trial").control
+    assert len(str(socket)) < 100
+    trials.target.delete("trial")
+    assert not socket.exists()
+
+
+def test_an_interrupted_rollout_stops_what_it_started(trials: Trials) -> None:
+    status = trials.roll_out(version_agent(1))
+    places = record.places("trial")
+    saved = record.read(places)
+    assert saved is not None
+    copy = places.copies / "2-interrupted"
+    shutil.copytree(saved.copy, copy)
+    (copy / "trial_agent.py").write_text("import time\ntime.sleep(600)\n")
+    question = {
+        **saved.to_dict(), "do": "roll out", "copy": str(copy), "variables": {}, "inherit": True,
+        "keep_trying": False,
+    }  # fmt: skip
+    with pytest.raises(DeploymentError, match="timed out"):
+        control.ask(places.control, question, 0.5)
+    until(lambda: processes(str(copy)) == [])
+    assert not copy.exists()
+    assert ask(status.url) == "version 1"

@@ -1,0 +1,208 @@
+"""`tk.package` and `tk.deploy`: from an object to a project, and to a running deployment."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinkube.model.capture import Capture
+from thinkube.model.errors import ObjectUnsupported, UsageError
+from thinkube.model.kinds import Kind, kind_of
+from thinkube.targets.deployment import Deployment
+from thinkube.targets.process.target import ProcessTarget
+from thinkube.targets.target import Progress
+
+if TYPE_CHECKING:
+    from thinkube.bundles.package import Package
+
+_NOTHING: Mapping[str, str] = {}
+
+
+def package(
+    subject: Any,
+    *,
+    object: str | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    verify: bool = True,
+    env: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Package:
+    """Write the code an object needs as a project of its own: source, locked requirements, Dockerfile, tests.
+
+    Args:
+        subject: a live object of this notebook, or the path of a notebook (.ipynb) or module (.py).
+        object: the variable that holds the object; needed with a path.
+        name: the project's name; from the variable's if not given.
+        out: the folder to write; without it the project is in the content store.
+        verify: import the result in a clean environment made from the lock.
+        env: plain settings of the process that will run it.
+        secrets: names of secrets it needs, beside those the code is seen to read.
+        progress: called with each line on what is being done; printed if not given.
+
+    Raises:
+        CaptureError: the code can't be taken out of the notebook.
+        BundleError: it can't be locked, or does not import by itself.
+
+    Example:
+        tk.package(agent, out="project")
+    """
+    from thinkube.bundles.package import package as bundle
+
+    say = progress or _say
+    capture, kind = captured(subject, object, say)
+    if secrets:
+        capture = replace(capture, secrets=tuple(sorted({*capture.secrets, *secrets})))
+    return bundle(
+        capture,
+        name=name or slug(capture.name),
+        out=Path(out) if out is not None else None,
+        verify=verify,
+        environment=env or _NOTHING,
+        kind=kind,
+        progress=say,
+    )
+
+
+def deploy(
+    subject: Any,
+    *,
+    name: str | None = None,
+    object: str | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | Sequence[str] | None = None,
+    verify: bool = True,
+    timeout: float = 120.0,
+    progress: Progress | None = None,
+) -> Deployment:
+    """Run an object as a service: capture, lock, verify, register, and switch traffic to it when it is ready.
+
+    Args:
+        subject: a live object of this notebook, or the path of a notebook (.ipynb) or module (.py).
+        name: the deployment's name; from the variable's if not given. A deployment of that name gets a
+            new release and keeps its URL; no request is dropped.
+        object: the variable that holds the object; needed with a path.
+        env: plain settings of its process; they are part of the release.
+        secrets: names of environment variables to hand on, or names with values; never written down.
+        verify: import the result in a clean environment before anything else happens.
+        timeout: seconds it may take until it is ready.
+        progress: called with each line on what is being done; printed if not given.
+
+    Raises:
+        CaptureError, BundleError: see `package`.
+        ServiceError: MLflow, where releases are registered, is known and can't be used.
+        RolloutFailed: it did not get ready. What ran before still does.
+
+    Example:
+        deployment = tk.deploy(agent, name="docs-agent")
+        deployment.ask("What does zip do?")
+    """
+    from thinkube.bundles.environments import environment
+    from thinkube.bundles.registry import register
+    from thinkube.targets.rollout import ordered, roll_out
+
+    say = progress or _say
+    given = _secrets(secrets)
+    bundle = package(
+        subject, object=object, name=name, verify=verify, env=env, secrets=tuple(given), progress=say
+    )
+    for missing in sorted(set(bundle.manifest.secrets) - set(given) - set(os.environ)):
+        say(f"{missing} is read by the code and not set here: the deployment won't have it")
+    python = environment(bundle.lock, say)
+    target, chosen = ProcessTarget(), bundle.manifest.name
+    with ordered(chosen, say):
+        release = register(bundle, chosen, _lineage(), progress=say)
+        status = roll_out(
+            target, release, python, secrets=given, timeout=timeout, capture=bundle.capture, progress=say
+        )
+    say(f"release {release.version} of {chosen} takes requests at {status.url}")
+    return Deployment(chosen, target)
+
+
+def deployments() -> list[Deployment]:
+    """Every deployment, by name."""
+    target = ProcessTarget()
+    return [Deployment(name, target) for name in target.names()]
+
+
+def deployment(name: str) -> Deployment:
+    """One deployment.
+
+    Raises:
+        DeploymentNotFound: there is none of that name.
+    """
+    target = ProcessTarget()
+    target.status(name)
+    return Deployment(name, target)
+
+
+def captured(subject: Any, name: str | None, progress: Progress) -> tuple[Capture, Kind | None]:
+    """Take the code of a live object, or of one in a file; with the kind the live object is."""
+    if isinstance(subject, str | Path):
+        return _from_file(Path(subject), name, progress), None
+    kind = kind_of(subject)
+    if kind is None:
+        raise ObjectUnsupported(
+            f"{name or 'The object'} is a {type(subject).__name__}, which can't be deployed.",
+            "Deploy a LangGraph graph, a LangChain runnable, or a function (plain, async or generator).",
+        )
+    from thinkube.capture.kernel import capture_live
+
+    progress("taking the code it needs out of the notebook")
+    return capture_live(subject, name=name), kind
+
+
+def _from_file(path: Path, name: str | None, progress: Progress) -> Capture:
+    if name is None:
+        raise UsageError(f"{path} holds many names and none was chosen.", 'Say which one: object="agent"')
+    progress(f"taking the code that {name} needs out of {path.name}")
+    if path.suffix == ".ipynb":
+        from thinkube.capture.notebook_file import capture_notebook
+
+        return capture_notebook(path, name)
+    if path.suffix == ".py":
+        from thinkube.capture.module_file import capture_module
+
+        return capture_module(path, name)
+    raise UsageError(f"{path} is neither a notebook (.ipynb) nor a module (.py).", "Name one of these.")
+
+
+def slug(variable: str) -> str:
+    """A deployment's name from a variable's.
+
+    Example:
+        >>> slug("docs_agent"), slug("Größe2"), slug("_")
+        ('docs-agent', 'groe2', 'agent')
+    """
+    plain = unicodedata.normalize("NFKD", variable).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:53].strip("-") or "agent"
+
+
+def _secrets(secrets: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    if isinstance(secrets, Mapping):
+        return dict(secrets)
+    names = [secrets] if isinstance(secrets, str) else list(secrets or ())
+    if missing := [name for name in names if name not in os.environ]:
+        raise UsageError(
+            f"The secret {missing[0]} is not an environment variable here.",
+            f'Set it, or hand it over: secrets={{"{missing[0]}": …}}',
+        )
+    return {name: os.environ[name] for name in names}
+
+
+def _lineage() -> dict[str, str]:
+    """The MLflow run that is open where `deploy` is called."""
+    mlflow = sys.modules.get("mlflow")
+    run = mlflow.active_run() if mlflow is not None else None
+    return {"run": run.info.run_id} if run is not None else {}
+
+
+def _say(message: str) -> None:
+    print(f"  {message}", flush=True)

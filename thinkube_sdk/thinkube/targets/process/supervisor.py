@@ -1,0 +1,185 @@
+"""The supervisor of one deployment: holds its listening socket and switches releases behind it.
+
+A detached process, `python -m thinkube.targets.process.supervisor FOLDER`; standard library only. The
+socket is never closed while the deployment exists: connections that come while no worker runs wait in
+its queue.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType, MappingProxyType
+from typing import Any
+
+from thinkube.model.release import Release
+from thinkube.targets.process import control, record
+from thinkube.targets.process.keeper import Keeper, Program
+from thinkube.targets.process.record import Places, Record
+
+BACKLOG = 2048
+DRAIN_SECONDS = 330.0  # a run's longest time and some more
+STOP_SECONDS = 10.0
+TURN_AWAY_SECONDS = 5.0  # a worker whose event loop is blocked can't tell
+LOG_BYTES = 20_000_000
+LOG_CHECK_SECONDS = 10.0
+
+
+class Supervisor:
+    """One deployment's releases behind one socket."""
+
+    def __init__(self, places: Places, saved: Record) -> None:
+        self._places = places
+        self._listener, port = _listen(saved.port)
+        self._record = replace(saved, port=port)
+        self._rolling = threading.Lock()
+        self._keeper: Keeper | None = None
+        self._draining: dict[Keeper, threading.Thread] = {}
+        self._variables: Mapping[str, str] = {}
+        self._stopping = threading.Event()
+        self.stopped = threading.Event()
+
+    def answer(self, question: Mapping[str, Any], gone: Callable[[], bool]) -> Mapping[str, Any]:
+        """Do what a control message asks."""
+        if question["do"] == "roll out":
+            with self._rolling:
+                return self._roll_out(question, gone)
+        if question["do"] == "stop":
+            self.stop()
+            return {"ok": True}
+        return self._status()
+
+    def stop(self) -> None:
+        """End the workers, then the supervisor."""
+        self._stopping.set()
+        with self._rolling:
+            threads = list(self._draining.values())
+            for keeper in filter(None, [self._keeper, *self._draining]):
+                threads.append(threading.Thread(target=keeper.stop, args=(STOP_SECONDS,)))
+                threads[-1].start()
+            for thread in threads:
+                thread.join()
+        self.stopped.set()
+
+    def _roll_out(self, question: Mapping[str, Any], gone: Callable[[], bool]) -> Mapping[str, Any]:
+        release = Release(
+            **{**question["release"], "lineage": MappingProxyType(question["release"]["lineage"])}
+        )
+        variables = {**(self._variables if question["inherit"] else {}), **question["variables"]}
+        wanted = replace(
+            self._record,
+            release=release,
+            copy=question["copy"],
+            python=question["python"],
+            settings=MappingProxyType(question["settings"]),
+            variables=tuple(sorted(variables)),
+            timeout=question["timeout"],
+        )
+        keeper = Keeper(_program(wanted, variables), self._listener, self._places.log)
+        if question["keep_trying"]:
+            keeper.adopt(None)
+        elif (failure := keeper.start(lambda: gone() or self._stopping.is_set())) is not None:
+            shutil.rmtree(wanted.copy)
+            return {"ok": False, "failure": asdict(failure)}
+        before, self._keeper = self._keeper, keeper
+        old_copy, self._record, self._variables = self._record.copy, wanted, variables
+        record.write(self._places, wanted)
+        if before is not None:
+            before.turn_away(TURN_AWAY_SECONDS)
+            thread = threading.Thread(target=self._retire, args=(before, old_copy), daemon=True)
+            self._draining[before] = thread
+            thread.start()
+        return self._status()
+
+    def _retire(self, keeper: Keeper, copy: str) -> None:
+        keeper.drain(DRAIN_SECONDS)
+        shutil.rmtree(copy, ignore_errors=True)
+        del self._draining[keeper]
+
+    def _status(self) -> Mapping[str, Any]:
+        keeper = self._keeper
+        return {
+            "ok": True,
+            "port": self._record.port,
+            "record": self._record.to_dict(),
+            "state": keeper.state if keeper else "starting",
+            "pid": keeper.pid if keeper else None,
+            "restarts": keeper.restarts if keeper else 0,
+            "detail": keeper.detail if keeper else "",
+            "draining": [keeper.pid for keeper in list(self._draining)],
+        }
+
+
+def _program(wanted: Record, variables: Mapping[str, str]) -> Program:
+    assert wanted.release is not None
+    return Program(
+        wanted.name,
+        wanted.release.version,
+        Path(wanted.copy),
+        Path(wanted.python),
+        {**variables, **wanted.settings},
+        wanted.timeout,
+    )
+
+
+def _listen(port: int) -> tuple[socket.socket, int]:
+    """The deployment's socket, on the port it had before unless someone else has taken it."""
+    for wanted in (port, 0):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", wanted))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            print(f"port {wanted} is taken: {error}", flush=True)
+            continue
+        return listener, int(listener.getsockname()[1])
+    raise SystemExit("no port is free")
+
+
+def _rotate(places: Places, stopped: threading.Event) -> None:
+    """Keep the log within bounds. Workers append, so that an emptied file is written on from its start."""
+    while not stopped.wait(LOG_CHECK_SECONDS):
+        if places.log.exists() and places.log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(places.log, places.log.with_suffix(".1"))
+            os.truncate(places.log, 0)
+
+
+def main(folder: Path) -> int:
+    places = Places(folder)
+    lock = places.hold()
+    if lock is None:
+        return 0
+    saved = record.read(places) or Record(folder.name)
+    supervisor = Supervisor(places, saved)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=supervisor.stop, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    server = control.listen(places.control)
+    for target, arguments in (
+        (control.serve, (server, supervisor.answer)),
+        (_rotate, (places, supervisor.stopped)),
+    ):
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+    supervisor.stopped.wait()
+    time.sleep(0.05)  # lets the answer to `stop` out
+    places.control.unlink(missing_ok=True)
+    lock.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

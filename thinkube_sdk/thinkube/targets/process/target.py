@@ -1,0 +1,242 @@
+"""Agents as supervised processes on this machine: the asking side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+from thinkube.model.errors import DeploymentError, DeploymentNotFound
+from thinkube.model.release import Release
+from thinkube.targets.child import Child, ChildFailed
+from thinkube.targets.failure import Failure, NotReady
+from thinkube.targets.process import control, record
+from thinkube.targets.process.record import Places
+from thinkube.targets.target import Progress, Rollout, State, Status
+
+START_SECONDS = 20.0
+STOP_SECONDS = 45.0
+
+
+class ProcessTarget:
+    """Runs each deployment as a process under a supervisor of its own."""
+
+    def names(self) -> list[str]:
+        root = record.root()
+        if not root.is_dir():
+            return []
+        return sorted(path.parent.name for path in root.glob("*/deployment.json"))
+
+    def roll_out(self, name: str, rollout: Rollout, progress: Progress, *, inherit: bool = False) -> Status:
+        """See `Target.roll_out`.
+
+        Args:
+            inherit: variables that the running release has and `rollout` lacks are kept.
+
+        Raises:
+            NotReady: it did not get ready.
+        """
+        places = record.places(name)
+        places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy = _copy(rollout, places)
+        progress(f"starting release {rollout.release.version}")
+        try:
+            supervise(places)
+            question = _question(
+                rollout.release, copy, rollout.python, rollout.settings, rollout.variables, rollout.timeout
+            )
+            answer = control.ask(places.control, {**question, "inherit": inherit}, rollout.timeout + 60)
+        finally:
+            if record.read(places) is None:
+                self._remove(places)
+        if not answer["ok"]:
+            failure = answer["failure"]
+            raise NotReady(
+                Failure(**{**failure, "frames": tuple(failure["frames"]), "tail": tuple(failure["tail"])})
+            )
+        return _status(name, answer)
+
+    def status(self, name: str) -> Status:
+        places = record.places(name)
+        saved = record.read(places)
+        if saved is None:
+            raise _not_found(name, self.names())
+        if places.supervised():
+            return _status(name, control.ask(places.control, {"do": "status"}))
+        assert saved.release is not None
+        return Status(name, _url(saved.port), "stopped", saved.release, detail="start it with `thinkube up`")
+
+    def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
+        if record.read(record.places(name)) is None:
+            raise _not_found(name, self.names())
+        return _lines(record.places(name).log, follow)
+
+    def delete(self, name: str) -> None:
+        places = record.places(name)
+        if not places.folder.is_dir():
+            raise _not_found(name, self.names())
+        self._remove(places)
+
+    def stop(self, name: str) -> None:
+        """End its processes; `resume` starts them again."""
+        _stop(record.places(name))
+
+    def resume(self, name: str, python: Path, variables: Mapping[str, str]) -> None:
+        """Start what is recorded, and go on trying if it does not get ready."""
+        places = record.places(name)
+        saved = record.read(places)
+        if saved is None or saved.release is None or places.supervised():
+            return
+        supervise(places)
+        question = _question(
+            saved.release, Path(saved.copy), python, saved.settings, variables, saved.timeout
+        )
+        control.ask(places.control, {**question, "keep_trying": True})
+
+    def _remove(self, places: Places) -> None:
+        _stop(places)
+        places.control.unlink(missing_ok=True)
+        shutil.rmtree(places.folder, ignore_errors=True)
+
+
+def supervise(places: Places) -> None:
+    """Make sure that a supervisor runs and answers."""
+    if places.supervised():
+        return
+    child = Child(
+        [sys.executable, "-P", "-m", "thinkube.targets.process.supervisor", str(places.folder)],
+        env=_supervisor_environment(),
+        log=places.supervisor_log,
+        ready=lambda: places.supervised() and _answers(places),
+        cwd=places.folder,
+        bound=False,
+    )
+    try:
+        child.wait_ready(START_SECONDS)
+    except ChildFailed as error:
+        tail = "".join(f"\n    {line}" for line in error.tail)
+        raise DeploymentError(
+            f"The supervisor of {places.folder.name} did not start.{tail}", "Try again."
+        ) from error
+
+
+def _answers(places: Places) -> bool:
+    try:
+        return bool(control.ask(places.control, {"do": "status"}, 5.0)["ok"])
+    except DeploymentError:
+        return False
+
+
+def _supervisor_environment() -> dict[str, str]:
+    """No credential of ours: the supervisor outlives this process."""
+    names = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TMPDIR",
+        "THINKUBE_HOME",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+    )
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _question(
+    release: Release,
+    copy: Path,
+    python: Path,
+    settings: Mapping[str, str],
+    variables: Mapping[str, str],
+    timeout: float,
+) -> dict[str, Any]:
+    return {
+        "do": "roll out",
+        "release": {**asdict(replace(release, lineage={})), "lineage": dict(release.lineage)},
+        "copy": str(copy),
+        "python": str(python),
+        "settings": dict(settings),
+        "variables": dict(variables),
+        "timeout": timeout,
+        "inherit": False,
+        "keep_trying": False,
+    }
+
+
+def _copy(rollout: Rollout, places: Places) -> Path:
+    """A copy of the bundle to run in: what an agent writes beside its code stays out of the store."""
+    places.copies.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{rollout.release.version}-", dir=places.copies))
+    shutil.copytree(rollout.bundle, folder, dirs_exist_ok=True)
+    return folder
+
+
+def _status(name: str, answer: Mapping[str, Any]) -> Status:
+    saved = answer["record"]["release"]
+    if saved is None:
+        raise DeploymentNotFound(f"{name} has no release that got ready yet.", "Deploy it again.")
+    return Status(
+        name, _url(answer["port"]), cast("State", answer["state"]), Release(**saved),
+        answer["pid"], answer["restarts"], answer["detail"],
+    )  # fmt: skip
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _not_found(name: str, known: list[str]) -> DeploymentNotFound:
+    return DeploymentNotFound(
+        f"There is no deployment {name!r}. There are: {', '.join(known) or 'none'}.",
+        "Deploy one with: thinkube deploy notebook.ipynb --object agent",
+    )
+
+
+def _stop(places: Places) -> None:
+    if not places.supervised():
+        return
+    with contextlib.suppress(DeploymentError):  # it may end before it answers
+        control.ask(places.control, {"do": "stop"}, STOP_SECONDS)
+    if not _until(lambda: not places.supervised(), 5.0):
+        # It hangs. Its guard ends the workers when it is gone.
+        os.kill(int(places.lock.read_text()), signal.SIGKILL)
+        _until(lambda: not places.supervised(), 5.0)
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _lines(path: Path, follow: bool) -> Iterator[str]:
+    position = 0
+    rest = b""
+    while True:
+        if path.exists():
+            with path.open("rb") as file:
+                # The log was emptied, or the deployment is a new one of the same name.
+                file.seek(position if position <= file.seek(0, os.SEEK_END) else 0)
+                while piece := file.read(65536):
+                    *whole, rest = (rest + piece).split(b"\n")
+                    yield from (line.decode(errors="replace") for line in whole)
+                position = file.tell()
+        if not follow:
+            if rest:
+                yield rest.decode(errors="replace")
+            return
+        if not path.parent.exists():
+            return
+        time.sleep(0.2)
