@@ -79,7 +79,7 @@ class Runtime:
         """Run the agent once for a client that waits, within its time; stop it when the client goes away."""
 
         async def once() -> Any:
-            with self.traces.call(_trace(), given, session, user) as span:
+            with self.traces.call(given, session, user) as span:
                 output = await self._guard(self.agent.invoke(values, self._call(span, session, user)), span)
                 span.output(output)
                 return output
@@ -113,7 +113,7 @@ class Runtime:
         async def pump() -> None:
             try:
                 async with asyncio.timeout(self.limits.seconds):
-                    with self.traces.call(_trace(), given, session, user) as span:
+                    with self.traces.call(given, session, user) as span:
                         await self._guard(
                             _feed(self.agent.stream(values, self._call(span, session, user, modes)), span),
                             span,

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from thinkube.model.errors import ServiceError
-from thinkube.serving.log import event
+from thinkube.serving.log import event, trace_id
 
 FLUSH_SECONDS = 5.0
 
@@ -58,8 +58,8 @@ class Traces:
         return self._client is not None
 
     @contextmanager
-    def call(self, trace: str, given: Any, session: str | None, user: str | None) -> Iterator[Span]:
-        """Record what happens inside as one trace under the id `trace`."""
+    def call(self, given: Any, session: str | None, user: str | None) -> Iterator[Span]:
+        """Record what happens inside as one trace, under the request's id."""
         if self._client is None:
             yield Span()
             return
@@ -68,7 +68,6 @@ class Traces:
         with ExitStack() as stack:
             span = stack.enter_context(
                 self._client.start_as_current_observation(
-                    trace_context={"trace_id": trace},
                     name=self._name,
                     as_type="agent",
                     input=given,
@@ -90,9 +89,9 @@ class Traces:
     def _callbacks(self) -> tuple[Any, ...]:
         if not self._handler:
             return ()
-        from langfuse.langchain import CallbackHandler
+        from thinkube.services.tracing import handler
 
-        return (CallbackHandler(),)
+        return (handler(self._client),)
 
     def flush(self) -> None:
         """Send what is still here, within `FLUSH_SECONDS`."""
@@ -115,10 +114,19 @@ def connect(name: str, release: str, *, handler: bool) -> Traces:
     try:
         endpoint = find("langfuse")
     except ServiceError as error:
-        event("tracing is off", reason=error.cause.splitlines()[0])
+        event("tracing is off", reason=error.cause)
         return Traces(None, name, release)
-    from thinkube.services.clients import langfuse
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-    client = langfuse()
+    from thinkube.services.tracing import client
+
+    class TraceIds(RandomIdGenerator):
+        """Gives a trace the id that its request already has, so that it is the root of its own trace."""
+
+        def generate_trace_id(self) -> int:
+            trace = trace_id.get()
+            return int(trace, 16) if trace else super().generate_trace_id()
+
+    langfuse = client(release=f"{name}@{release}" if release else None, id_generator=TraceIds())
     event("tracing is on", backend=endpoint.backend or endpoint.service, url=endpoint.url)
-    return Traces(client, name, release, handler=handler)
+    return Traces(langfuse, name, release, handler=handler)
