@@ -26,7 +26,7 @@ from thinkube.model.settings import cache
 from thinkube.services.table import CLIENTS
 
 SDK = "thinkube-sdk"
-_FORMAT = 1
+_FORMAT = 2
 
 # Where the name to install differs from the name to import.
 _KNOWN = {
@@ -73,7 +73,12 @@ def lock(capture: Capture, *, progress: Progress = silent) -> Lock:
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         platform=this_platform(),
         pins=tuple(pins),
-        notes=(*notes, *left_out),
+        notes=(*notes, *left_out.values()),
+        roots=tuple(
+            f"{name}[{','.join(sorted(extras))}]" if extras else name
+            for name, extras in sorted(roots.items())
+        ),
+        absent=tuple(sorted({*left_out, *_packaging(site)} - names)),
     )
     _remember(key, result)
     return result
@@ -139,7 +144,7 @@ def _add_requested(lines: Iterable[str], roots: Roots, site: Site) -> list[str]:
     return notes
 
 
-def _closure(roots: Roots, site: Site) -> tuple[set[str], list[str]]:
+def _closure(roots: Roots, site: Site) -> tuple[set[str], dict[str, str]]:
     """Follow Requires-Dist. A dependency that is not installed was not needed here and stays out."""
     environment = {key: str(value) for key, value in default_environment().items()}
     done: Roots = {}
@@ -165,7 +170,16 @@ def _closure(roots: Roots, site: Site) -> tuple[set[str], list[str]]:
             if site.get(needed) is None:
                 left_out[needed] = f"{name} asks for {needed}, which is not installed here: left out"
             waiting += [(needed, extra) for extra in ("", *requirement.extras)]
-    return set(done), [note for _, note in sorted(left_out.items())]
+    return set(done), dict(sorted(left_out.items()))
+
+
+def _packaging(site: Site) -> set[str]:
+    """What the SDK requires for packaging alone."""
+    sdk = site.get(SDK)
+    lines = sdk.requires if sdk else ()
+    return {
+        canonicalize_name(Requirement(line).name) for line in lines if "extra" not in line.partition(";")[2]
+    }
 
 
 def _require(requirement: str, purpose: str, site: Site) -> None:
@@ -230,6 +244,8 @@ def _remember(key: str, result: Lock) -> None:
         "python": result.python,
         "platform": result.platform,
         "notes": result.notes,
+        "roots": result.roots,
+        "absent": result.absent,
         "pins": [(pin.name, pin.version) for pin in result.pins],
         "carried": [pin.name for pin in result.pins if pin.wheel],
     }
@@ -253,4 +269,5 @@ def _recall(key: str, site: Site, progress: Progress) -> Lock | None:
             return None
         wheels[name] = carry(distribution, fingerprint(distribution), progress)
     pins = tuple(Pin(name, version, wheels.get(name)) for name, version in document["pins"])
-    return Lock(document["python"], document["platform"], pins, tuple(document["notes"]))
+    notes, roots, absent = (tuple(document[key]) for key in ("notes", "roots", "absent"))
+    return Lock(document["python"], document["platform"], pins, notes, roots, absent)

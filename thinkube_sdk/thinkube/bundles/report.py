@@ -69,8 +69,11 @@ class Report:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("where", "statement", "", "why", box=None, pad_edge=False, header_style="bold")
-        table.columns[1].overflow, table.columns[1].no_wrap = "ellipsis", True
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        table.add_column("where", no_wrap=True)
+        table.add_column("statement", no_wrap=True, overflow="ellipsis", ratio=3)
+        table.add_column("", no_wrap=True)
+        table.add_column("why", ratio=4)
         for decision in self._capture.report:
             style = _STYLES[decision.verdict]
             # As Text: a statement may well contain what rich would read as markup.

@@ -43,12 +43,16 @@ class Lock:
         platform: the system and machine the metadata was read on, such as `linux-x86_64`.
         pins: sorted by name.
         notes: what a reader should know of it: left out, or other than the notebook asked for.
+        roots: the requirements the closure began with.
+        absent: distributions that are asked for and were not needed: not installed here, or for packaging.
     """
 
     python: str
     platform: str
     pins: tuple[Pin, ...]
     notes: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def requirements(self, wheels: str = "wheels") -> str:
         """The text of `requirements.txt`: a pin a line, carried wheels by relative path, no hosts."""
