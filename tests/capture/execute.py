@@ -27,10 +27,10 @@ def main() -> None:
         assert InteractiveShell is not None
         import thinkube.capture.kernel
         import thinkube.capture.notebook_file
-    for job in jobs:
-        with contextlib.suppress(ImportError):
-            for module in job.get("preload", ()):
-                __import__(module)
+    texts = json.dumps(jobs)
+    for module in ("numpy", "pandas", "qdrant_client", "mlflow", "langgraph.graph", "langchain_openai", "pydantic"):
+        if module.partition(".")[0] in texts:
+            __import__(module)
     for job in jobs:
         print(json.dumps(fork(job)), flush=True)
 

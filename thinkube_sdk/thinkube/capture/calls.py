@@ -15,89 +15,19 @@ _DEPTH = 14
 _STORE = re.compile(
     r"(?i)store|vector|index|collection|table|db|database|session|cursor|bucket|producer|repositor"
 )
-_STRING_RESULTS = frozenset(
-    [
-        "upper",
-        "lower",
-        "strip",
-        "lstrip",
-        "rstrip",
-        "title",
-        "capitalize",
-        "casefold",
-        "swapcase",
-        "replace",
-        "format",
-        "format_map",
-        "join",
-        "center",
-        "ljust",
-        "rjust",
-        "zfill",
-        "translate",
-        "removeprefix",
-        "removesuffix",
-        "expandtabs",
-        "count",
-        "find",
-        "rfind",
-        "index",
-        "startswith",
-        "endswith",
-        "isdigit",
-        "isalpha",
-        "isalnum",
-        "hexdigest",
-        "isoformat",
-        "strftime",
-    ]
+_STRING_RESULTS = known.words(
+    "upper lower strip lstrip rstrip title capitalize casefold swapcase replace format format_map join "
+    "center ljust rjust zfill translate removeprefix removesuffix expandtabs count find rfind index "
+    "startswith endswith isdigit isalpha isalnum hexdigest isoformat strftime"
 )
-_CONTAINER_CHANGES = frozenset(
-    [
-        "append",
-        "extend",
-        "insert",
-        "remove",
-        "pop",
-        "clear",
-        "sort",
-        "reverse",
-        "update",
-        "setdefault",
-        "popitem",
-        "add",
-        "discard",
-        "difference_update",
-        "intersection_update",
-        "symmetric_difference_update",
-        "__setitem__",
-        "__delitem__",
-        "__iadd__",
-        "send",
-        "throw",
-        "close",
-        "__next__",
-    ]
+_CONTAINER_CHANGES = known.words(
+    "append extend insert remove pop clear sort reverse update setdefault popitem add discard "
+    "difference_update intersection_update symmetric_difference_update __setitem__ __delitem__ __iadd__ "
+    "send throw close __next__"
 )
-_INVOKES = frozenset(
-    [
-        "invoke",
-        "ainvoke",
-        "stream",
-        "astream",
-        "batch",
-        "abatch",
-        "run",
-        "arun",
-        "call",
-        "kickoff",
-        "start",
-        "submit",
-        "map",
-        "apply",
-        "__call__",
-        "astream_events",
-    ]
+_INVOKES = known.words(
+    "invoke ainvoke stream astream batch abatch run arun call kickoff start submit map apply __call__ "
+    "astream_events"
 )
 
 
@@ -185,6 +115,12 @@ class Calls(Classes):
         """Call a method that was taken from its object."""
         instance, function = callee.fields["self"], callee.fields["function"]
         result = NOTHING
+        if not function and isinstance(node, ast.Call):
+            for receiver in sorted(instance, key=_order):
+                result |= self.method(node, receiver, callee.name, arguments, bare)
+            return result
+        if not function:
+            self.change(instance, sure=False)
         for each in function:
             if each.kind == "function":
                 result |= self.follow(each, arguments.after(instance))
@@ -248,6 +184,11 @@ class Calls(Classes):
         for callback in sorted(callbacks, key=_order):
             target = callback
             arguments = Arguments([], {}, given)
+            if callback.kind == "method" and not callback.fields["function"]:
+                self.change(callback.fields["self"])
+                for receiver in callback.fields["self"]:
+                    receiver.holds |= {v for v in given if v.kind not in {"text", "prompt"}} - {receiver}
+                continue
             if callback.kind == "method":
                 functions = [f for f in callback.fields["function"] if f.kind == "function"]
                 arguments = arguments.after(callback.fields["self"])
@@ -262,6 +203,8 @@ class Calls(Classes):
     # Methods.
     def method(self, node: ast.Call, receiver: Value, verb: str, arguments: Arguments, bare: bool) -> Values:
         """Call `receiver.verb(…)`."""
+        if receiver.kind == "method" and not receiver.fields["function"]:
+            return NOTHING
         if receiver.kind in {"text", "prompt"}:
             return NOTHING if verb in _STRING_RESULTS else self.fresh(node, NOTHING)
         if receiver.kind == "import":
@@ -279,7 +222,7 @@ class Calls(Classes):
         effect = self.effect_of(receiver, verb, bare)
         self.call = Call(outer, frozenset((receiver,)), verb, builds=effect == "changes")
         try:
-            return self.library_method(node, receiver, verb, effect, arguments, bare)
+            return self.library_method(node, receiver, verb, effect, arguments)
         finally:
             self.call = outer
 
@@ -317,7 +260,6 @@ class Calls(Classes):
         verb: str,
         effect: known.Effect,
         arguments: Arguments,
-        bare: bool,
     ) -> Values:
         """Apply a library method's effect."""
         self.touch_files(receiver, verb, arguments)
@@ -379,7 +321,7 @@ class Calls(Classes):
         if special is not None:
             return special
         short = name.removeprefix("builtins.")
-        effect = known.function_effect(short)
+        effect = "pure" if short in known.HOLDING_BUILTINS else known.function_effect(short)
         for state, pattern in known.RANDOM.items():
             if pattern.match(name):
                 self.change((self.imported(f"{state} (random state)"),))
@@ -392,6 +334,9 @@ class Calls(Classes):
             self.external(f"`{short}`")
         elif effect == "ambient":
             self.record.always = f"sets up the process with `{short}`"
+            if short.startswith(("sys.path", "site.addsitedir")):
+                for text in sorted(arguments.texts):
+                    self.search_path(text)
         elif effect == "first" and (arguments.positional or arguments.named):
             first = arguments.positional[0] if arguments.positional else next(iter(arguments.named.values()))
             self.change(first, deep=short.startswith("unsloth."))

@@ -15,6 +15,13 @@ def _decorators(function: Value) -> set[str]:
     return {part.attr if isinstance(part, ast.Attribute) else getattr(part, "id", "") for part in nodes}
 
 
+def changes_by_name(receiver: Value, verb: str) -> bool:
+    """Whether a method of this name changes its receiver."""
+    if receiver.kind == "method" or receiver.kind == "file":
+        return False
+    return known.verb_effect(verb, receiver.name if receiver.kind == "opaque" else "", False) == "changes"
+
+
 class Classes(Special):
     """Look up members and make instances."""
 
@@ -54,7 +61,19 @@ class Classes(Special):
             elif value.kind not in {"text", "prompt"}:
                 found.add(value)
                 found |= value.holds
+                if changes_by_name(value, name):
+                    found.add(self.taken(value, name))
         return frozenset(found)
+
+    def taken(self, receiver: Value, verb: str) -> Value:
+        """A changing method taken from an object whose class is not the notebook's."""
+        key = f"bound {verb}"
+        if key not in receiver.fields:
+            made = Value("method", verb, None, self.record.index)
+            made.fields = {"self": frozenset((receiver,)), "function": NOTHING}
+            made.holds.add(receiver)
+            receiver.fields[key] = frozenset((made,))
+        return next(iter(receiver.fields[key]))
 
     def own_attribute(self, value: Value, name: str) -> set[Value]:
         members = self.member(value, name)

@@ -29,12 +29,18 @@ def constant_test(node: ast.expr) -> bool | None:
 class Follower(Expressions):
     """Follow statements one by one."""
 
-    def statement_record(self, index: int, node: ast.stmt, shown: str = "") -> Record:
-        """Follow one top-level statement and tell what it does."""
+    def statement_record(self, index: int, node: ast.stmt, shown: str = "", stopped: bool = False) -> Record:
+        """Follow one top-level statement and tell what it does; `stopped`: an exception ended it."""
         self.record = Record(index)
         self.made, self.followed, self.bound = {}, {}, set()
         self.work, self.call, self.shown = 0, None, shown
+        self.weak = int(stopped)
         self.execute([node])
+        self.weak = 0
+        if stopped:
+            self.bound.clear()
+            if not hasattr(node, "body"):
+                self.record.binds.clear()
         self.settle()
         self.records.append(self.record)
         return self.record
@@ -140,6 +146,7 @@ class Follower(Expressions):
                 for key in keys:
                     if key.kind == "text":
                         self.bind(key.name, values)
+                        self.record.hidden.add(key.name)
                 self.frame = frame
             elif value.kind == "import" and library(value.name) in {"sys.path", "sys.modules"}:
                 self.record.always = "changes where modules are found"

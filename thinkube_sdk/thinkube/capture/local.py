@@ -14,6 +14,7 @@ class LocalModules:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.roots: list[Path] = [folder]
         self.texts: dict[str, str] = {}
         self._known: dict[str, Path | None] = {}
 
@@ -22,8 +23,14 @@ class LocalModules:
         clean = path.removeprefix("./")
         self.texts[clean] = text
 
+    def search(self, path: str) -> None:
+        """Look for modules in a folder that the notebook put on `sys.path`, if it is not an installation."""
+        root = (self.folder / Path(path).expanduser()).resolve()
+        if root.is_dir() and root not in self.roots and "site-packages" not in root.parts:
+            self.roots.append(root)
+
     def find(self, module: str) -> Path | None:
-        """The file or folder of a top-level module beside the notebook, relative to its folder."""
+        """The file or folder of a top-level module beside the notebook, or its bare name where a cell wrote it."""
         root = module.lstrip(".").partition(".")[0]
         if not root or root in sys.stdlib_module_names:
             return None
@@ -36,11 +43,12 @@ class LocalModules:
             return Path(f"{root}.py")
         if any(path.startswith(f"{root}/") and path.endswith(".py") for path in self.texts):
             return Path(root)
-        if (self.folder / f"{root}.py").is_file():
-            return Path(f"{root}.py")
-        folder = self.folder / root
-        if folder.is_dir() and ((folder / "__init__.py").is_file() or any(folder.glob("*.py"))):
-            return Path(root)
+        for place in self.roots:
+            if (place / f"{root}.py").is_file():
+                return place / f"{root}.py"
+            folder = place / root
+            if folder.is_dir() and ((folder / "__init__.py").is_file() or any(folder.glob("*.py"))):
+                return folder
         return None
 
     def source(self, module: str) -> str | None:
@@ -51,27 +59,31 @@ class LocalModules:
         for path in (f"{base}.py", f"{base}/__init__.py"):
             if path in self.texts:
                 return self.texts[path]
-            if (self.folder / path).is_file():
-                return (self.folder / path).read_text(encoding="utf-8", errors="replace")
+            for root in self.roots:
+                if (root / path).is_file():
+                    return (root / path).read_text(encoding="utf-8", errors="replace")
         return None
 
     def files(self, module: str) -> dict[str, bytes]:
-        """Every file of the top-level module that `module` belongs to."""
+        """Every file of the top-level module that `module` belongs to, by its path in the bundle."""
         found = self.find(module)
         if found is None:
             return {}
+        name = found.name
+        written = {
+            path: text.encode()
+            for path, text in self.texts.items()
+            if path == name or path.startswith(f"{name}/")
+        }
         if found.suffix == ".py":
-            return {found.as_posix(): self._bytes(found.as_posix())}
-        paths = {path for path in self.texts if path.startswith(f"{found.as_posix()}/")}
-        if (self.folder / found).is_dir():
-            for path in (self.folder / found).rglob("*"):
-                if path.is_file() and not _SKIP & set(path.parts) and path.suffix != ".pyc":
-                    paths.add(path.relative_to(self.folder).as_posix())
-        return {path: self._bytes(path) for path in sorted(paths)}
-
-    def _bytes(self, path: str) -> bytes:
-        text = self.texts.get(path)
-        return text.encode() if text is not None else (self.folder / path).read_bytes()
+            return written or {name: found.read_bytes()}
+        paths = found.rglob("*") if found.is_absolute() else (self.folder / found).rglob("*")
+        there = {
+            f"{name}/{path.relative_to(found).as_posix()}": path.read_bytes()
+            for path in sorted(paths)
+            if path.is_file() and not _SKIP & set(path.parts) and path.suffix != ".pyc"
+        }
+        return {**there, **written}
 
     def public_names(self, module: str) -> tuple[str, ...]:
         """What `from module import *` binds, told from the module's text without importing it."""

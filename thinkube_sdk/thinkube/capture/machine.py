@@ -78,6 +78,9 @@ class Machine:
     def parts(self, values: Values) -> Values:
         raise NotImplementedError
 
+    def search_path(self, folder: str) -> None:
+        """Take note of a folder that modules are looked up in."""
+
     # Objects.
     def imported(self, name: str) -> Value:
         """The one object that stands for a dotted library name."""

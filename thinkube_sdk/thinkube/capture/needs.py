@@ -178,6 +178,9 @@ class Needs:
                     index, f"a demo call of `{self.target}`, which changed {name}"
                 )
                 return
+        guarded = self.reading.statements[index].guarded is not None
+        if guarded and not change.sure:
+            return
         if not change.sure:
             self.selection.unsure.add(index)
         verb = "changes" if change.sure else "may change"

@@ -65,6 +65,9 @@ class NotebookFollower(Follower):
         super().__init__()
         self.modules = modules
 
+    def search_path(self, folder: str) -> None:
+        self.modules.search(folder)
+
     def public_names(self, module: str) -> tuple[str, ...]:
         return self.modules.public_names(module)
 
@@ -105,7 +108,12 @@ def _read_cell(reading: Reading, cell: Cell, trace: Trace, modules: LocalModules
         _forget(reading)
     block = block_of(cell, source.text, tree)
     for statement in split(block, tree.body, len(reading.statements)):
-        if _stopped(reading, cell, statement):
+        if cell.stopped is not None and statement.end >= cell.stopped:
+            if statement.start <= cell.stopped and cell.error is not None:
+                reading.stopped.append((statement, cell.error))
+                _read_statement(reading, replace(statement, guarded=cell.error))
+            elif cell.error is not None:
+                reading.stopped.append((statement, cell.error))
             break
         if statement.start in source.runs and isinstance(statement.node, ast.Pass):
             _run_file(reading, source.runs[statement.start], trace, modules)
@@ -114,15 +122,6 @@ def _read_cell(reading: Reading, cell: Cell, trace: Trace, modules: LocalModules
 
 def _first(text: str) -> str:
     return next((line.strip() for line in text.split("\n") if line.strip()), "")[:120]
-
-
-def _stopped(reading: Reading, cell: Cell, statement: Statement) -> bool:
-    """Whether the cell's exception came before this statement was done."""
-    if cell.stopped is None or statement.end < cell.stopped:
-        return False
-    if cell.error is not None:
-        reading.stopped.append((statement, cell.error))
-    return True
 
 
 def _forget(reading: Reading) -> None:
@@ -153,7 +152,7 @@ def _run_file(reading: Reading, name: str, trace: Trace, modules: LocalModules) 
 
 
 def _read_statement(reading: Reading, statement: Statement) -> None:
-    lifted = _lift(reading, statement)
+    lifted = _lift(reading, statement) if statement.guarded is None else None
     if lifted is not None:
         for inner in lifted:
             _read_statement(reading, inner)
@@ -162,7 +161,7 @@ def _read_statement(reading: Reading, statement: Statement) -> None:
     statement = replace(statement, index=index) if statement.index != index else statement
     reading.statements.append(statement)
     shown = statement.shown or "" if statement.last and isinstance(statement.node, ast.Expr) else ""
-    reading.machine.statement_record(index, statement.node, shown)
+    reading.machine.statement_record(index, statement.node, shown, stopped=statement.guarded is not None)
 
 
 def _lift(reading: Reading, statement: Statement) -> list[Statement] | None:

@@ -22,6 +22,12 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
     for index in sorted(selection.kept):
         statement, record = reading.statements[index], reading.records[index]
         where = Origin(statement.block.name, statement.start)
+        if statement.guarded in {"KeyboardInterrupt", "SystemExit"}:
+            raise SourceRefused(
+                f"`{name}` needs what {where} did before {statement.guarded} ended it, which can't be repeated exactly: "
+                f"{statement.text[:100]}",
+                "Run the cell to its end, or keep the value: freeze=[…].",
+            )
         for prompt in record.prompts:
             if prompt.kind == "input":
                 raise SourceRefused(

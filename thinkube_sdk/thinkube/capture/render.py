@@ -160,6 +160,11 @@ class Renderer:
         lines, origins = source_lines(statement, self.replaced, dropped_nodes(statement, record))
         if record.awaits:
             lines, origins = self._awaited(statement, record, lines, origins)
+        if statement.guarded is not None:
+            lines, origins = _guarded(statement, lines, origins)
+        hidden = sorted(record.hidden & self.selection.used.get(index, set()))
+        lines += [f'{name} = globals()["{name}"]' for name in hidden]
+        origins += [None] * len(hidden)
         wide = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or record.awaits
         barrier = bool(record.always or record.environment or record.dynamic) or any(
             value.kind in {"import", "file"} for value in record.changed
@@ -226,15 +231,33 @@ class Renderer:
             plain = ast.Assign([statement.node.target], statement.node.value, lineno=1)
             lines, origins = [ast.unparse(plain)], origins[:1]
         name = f"_awaited_{statement.index}"
-        fixed = {o.line for o in origins if o is not None} & statement.block.fixed
-        inner = [
-            line if not line or (origin is not None and origin.line in fixed) else f"    {line}"
-            for line, origin in zip(lines, origins, strict=True)
-        ]
+        inner = indented(statement, lines, origins)
         bound = sorted({*record.binds, *record.deleted})
         head = [f"async def {name}():", *([f"    global {', '.join(bound)}"] if bound else [])]
         tail = ["", "", f"_finish({name}())"]
         return [*head, *inner, *tail], [*[None] * len(head), *origins, *[None] * len(tail)]
+
+
+def _guarded(
+    statement: Statement, lines: list[str], origins: list[Origin | None]
+) -> tuple[list[str], list[Origin | None]]:
+    """A statement that an exception ended half way, ended the same way."""
+    inner = indented(statement, lines, origins)
+    tail = [
+        f"except Exception:  # {statement.guarded} stopped it in the notebook as well",
+        "    pass",
+        "else:",
+        f"    raise RuntimeError({f'{statement.block.name}, line {statement.start} stopped in the notebook, and not here'!r})",
+    ]
+    return ["try:", *inner, *tail], [None, *origins, *[None] * 4]
+
+
+def indented(statement: Statement, lines: list[str], origins: list[Origin | None]) -> list[str]:
+    """Lines one step to the right, but for those that begin inside a string."""
+    return [
+        line if not line or (origin is not None and origin.line in statement.block.fixed) else f"    {line}"
+        for line, origin in zip(lines, origins, strict=True)
+    ]
 
 
 def dropped_nodes(statement: Statement, record: Record) -> tuple[ast.stmt, ...]:

@@ -12,47 +12,15 @@ _EGG = re.compile(r"#egg=([A-Za-z0-9._-]+)")
 _URL = re.compile(r"^([A-Za-z0-9._-]+(\[[^\]]+\])?)\s*@\s*\S+$")
 # Options of `pip install` that take a value.
 _VALUED = frozenset(
-    [
-        "-r",
-        "--requirement",
-        "-c",
-        "--constraint",
-        "-e",
-        "--editable",
-        "-t",
-        "--target",
-        "-i",
-        "--index-url",
-        "--extra-index-url",
-        "-f",
-        "--find-links",
-        "--platform",
-        "--python-version",
-        "--implementation",
-        "--abi",
-        "--root",
-        "--prefix",
-        "--src",
-        "--upgrade-strategy",
-        "--no-binary",
-        "--only-binary",
-        "--progress-bar",
-        "--cache-dir",
-        "--timeout",
-        "--retries",
-        "--proxy",
-        "--trusted-host",
-        "--log",
-        "--python",
-        "-p",
-        "--index",
-        "--default-index",
-        "--torch-backend",
-        "--index-strategy",
-        "--prerelease",
-        "--resolution",
-        "--report",
-    ]
+    word
+    for line in (
+        "-r --requirement -c --constraint -e --editable -t --target -i --index-url",
+        "--extra-index-url -f --find-links --platform --python-version --implementation --abi",
+        "--root --prefix --src --upgrade-strategy --no-binary --only-binary --progress-bar",
+        "--cache-dir --timeout --retries --proxy --trusted-host --log --python -p --index",
+        "--default-index --torch-backend --index-strategy --prerelease --resolution --report",
+    )
+    for word in line.split()
 )
 
 

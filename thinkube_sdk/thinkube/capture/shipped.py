@@ -38,9 +38,13 @@ def shipped_files(
                         continue
                     trees.append(found)
                     todo.append(found)
-    for value in sorted(selection.values, key=lambda v: v.name):
-        if value.kind == "file" and not any(change.index in selection.kept for change in value.changes):
-            files.update(_data(value.name, trace.folder, machine.modules))
+    rebuilt = {
+        value.name
+        for value in machine.files.values()
+        if any(change.index in selection.kept for change in value.changes)
+    }
+    for name in sorted(path_constants(tree) - rebuilt):
+        files.update(_data(name, trace.folder, machine.modules))
     return tuple(files[path] for path in sorted(files)), trees
 
 
@@ -55,13 +59,68 @@ def imported_modules(tree: ast.AST) -> list[str]:
     return list(found)
 
 
+def path_constants(tree: ast.AST) -> set[str]:
+    """Strings that may name a file: arguments and values, joined where the source joins them."""
+    known: dict[str, str] = {}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            text = _folded(node.value, known)
+            if text is not None:
+                known[node.targets[0].id] = text
+                found.add(text)
+    for node in ast.walk(tree):
+        given: list[ast.expr] = []
+        if isinstance(node, ast.Call):
+            given = [*node.args, *(keyword.value for keyword in node.keywords), node]
+        elif isinstance(node, ast.BinOp):
+            given = [node]
+        elif isinstance(node, (ast.List, ast.Tuple)):
+            given = node.elts
+        elif isinstance(node, ast.arguments):
+            given = [default for default in [*node.defaults, *node.kw_defaults] if default is not None]
+        elif isinstance(node, (ast.For, ast.AsyncFor, ast.Dict)):
+            given = list(node.values) if isinstance(node, ast.Dict) else []
+        found.update(text for part in given if (text := _folded(part, known)) is not None)
+    return {
+        text.removeprefix("./")
+        for text in found
+        if text and len(text) < 300 and "\n" not in text and "\0" not in text
+    }
+
+
+def _folded(node: ast.expr, known: dict[str, str]) -> str | None:
+    """The text of an expression that joins constant parts of a path."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Add)):
+        left, right = _folded(node.left, known), _folded(node.right, known)
+        if left is None or right is None:
+            return None
+        return f"{left.rstrip('/')}/{right}" if isinstance(node.op, ast.Div) else left + right
+    if isinstance(node, ast.JoinedStr):
+        parts = [
+            _folded(part.value if isinstance(part, ast.FormattedValue) else part, known)
+            for part in node.values
+        ]
+        return None if None in parts else "".join(part for part in parts if part is not None)
+    if isinstance(node, ast.Call) and node.args and not node.keywords:
+        name = ast.unparse(node.func)
+        parts = [_folded(part, known) for part in node.args]
+        if name in {"Path", "pathlib.Path", "os.path.join", "str"} and None not in parts:
+            return "/".join(part.rstrip("/") for part in parts if part is not None)
+    return None
+
+
 def _data(name: str, folder: Path, modules: LocalModules) -> dict[str, CapturedFile]:
     if name in modules.texts:
         return {
             name: CapturedFile(name, modules.texts[name].encode(), "written by a cell and read by kept code")
         }
     relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         return {}
     path = folder / relative
     paths = (

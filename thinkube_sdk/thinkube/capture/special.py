@@ -109,6 +109,7 @@ class Special(Machine):
                 if shared.name == "builtins":
                     for name in names:
                         self.record.binds[name] = values
+                        self.record.hidden.add(name)
                 self.change((shared,))
                 continue
             if value.kind in {"instance", "class"}:
@@ -144,7 +145,9 @@ class Special(Machine):
                 continue
             self.kept_trees.append(tree)
             frame, self.frame = self.frame, None
+            before = set(self.record.binds)
             self.execute(tree.body)
+            self.record.hidden |= set(self.record.binds) - before
             self.frame = frame
         return NOTHING
 
