@@ -20,24 +20,15 @@ Eventually = Callable[..., None]
 
 def traced(trace: str) -> Any:
     """The trace as MLflow has it, or None."""
-    import mlflow
-
     import thinkube as tk
 
-    tk.mlflow()
-    found = mlflow.MlflowClient().search_traces(
-        locations=["0"], filter_string=f"trace.client_request_id = '{trace}'"
-    )
-    if found:
-        return found[0]
-    return next(
-        (t for t in mlflow.search_traces(locations=["0"], return_type="list") if trace in t.info.trace_id),
-        None,
-    )
+    found = tk.mlflow().search_traces(locations=["0"], return_type="list")
+    return next((each for each in found if trace in each.info.trace_id), None)
 
 
 @pytest.fixture(scope="module")
 def graph(stack: State, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    assert stack.services
     served = start(
         tmp_path_factory.mktemp("traced"), agents.GRAPH, env={"THINKUBE_HOME": os.environ["THINKUBE_HOME"]}
     )
@@ -80,9 +71,8 @@ def test_a_caller_can_bring_the_trace_id(graph: Served) -> None:
     assert reply.headers["x-trace-id"] == trace
 
 
-def test_traces_are_sent_when_the_server_is_stopped(
-    stack: State, tmp_path: Path, eventually: Eventually
-) -> None:
+@pytest.mark.usefixtures("stack")
+def test_traces_are_sent_when_the_server_is_stopped(tmp_path: Path, eventually: Eventually) -> None:
     served = start(tmp_path, agents.SOLE, env={"THINKUBE_HOME": os.environ["THINKUBE_HOME"]})
     trace = served.invoke("abc").headers["x-trace-id"]
     served.client.close()
@@ -95,7 +85,11 @@ def test_a_silent_trace_backend_neither_slows_nor_fails_requests(tmp_path: Path)
         port = silent.getsockname()[1]
         served = start(
             tmp_path, agents.SOLE,
-            env={"LANGFUSE_BASE_URL": f"http://127.0.0.1:{port}", "LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk"},
+            env={
+                "LANGFUSE_BASE_URL": f"http://127.0.0.1:{port}",
+                "LANGFUSE_PUBLIC_KEY": "public",
+                "LANGFUSE_SECRET_KEY": "secret",
+            },
         )  # fmt: skip
         assert any(entry["message"] == "tracing is on" for entry in served.logged())
         started = time.monotonic()

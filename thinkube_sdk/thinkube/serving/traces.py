@@ -10,7 +10,7 @@ from typing import Any
 from thinkube.model.errors import ServiceError
 from thinkube.serving.log import event, trace_id
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 4.0
 
 
 class Span:
