@@ -94,7 +94,9 @@ def _fill(folder: Path, capture: Capture, lock: Lock, manifest: Manifest) -> dic
     for source in sorted(folder.rglob("*")):
         if source.is_dir() or source.suffix == ".pyc":
             continue
-        path = engine.from_string(source.relative_to(folder).as_posix()).render(names)
+        path = source.relative_to(folder).as_posix()
+        if "{{" in path:
+            path = engine.from_string(path).render(names)
         if path.endswith(".jinja"):
             text = engine.from_string(source.read_text(encoding="utf-8")).render(values)
             files[path.removesuffix(".jinja")] = text.encode()
