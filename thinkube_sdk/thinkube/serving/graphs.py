@@ -24,18 +24,21 @@ class GraphAgent:
     def __init__(self, subject: Any, kind: Kind) -> None:
         self.kind = kind
         self._graph = subject.compile() if kind == "langgraph-builder" else subject
+        self._remembers = bool(getattr(self._graph, "checkpointer", None))
         self.takes = _input(self._graph)
         self.gives = _output_schema(self._graph)
 
     async def invoke(self, values: Any, call: Call, /) -> Any:
-        return await self._graph.ainvoke(values, config_of(call))
+        return await self._graph.ainvoke(values, config_of(call, remembers=self._remembers))
 
     async def stream(self, values: Any, call: Call, /) -> AsyncGenerator[Event]:
         asked = call.modes or DEFAULT_MODES
         latest: Any = None
         interrupts: Any = None
         events = self._graph.astream(
-            values, config_of(call), stream_mode=sorted({*asked, "values", "updates"})
+            values,
+            config_of(call, remembers=self._remembers),
+            stream_mode=sorted({*asked, "values", "updates"}),
         )
         async for mode, data in events:
             if mode == "values":

@@ -47,12 +47,18 @@ def _joined(whole: Any, chunk: Any) -> Any:
         return chunk
 
 
-def config_of(call: Call) -> Any:
-    return {
-        "callbacks": list(call.callbacks),
-        "configurable": {"thread_id": call.session or call.trace},
-        "metadata": {"trace_id": call.trace},
-    }
+def config_of(call: Call, *, remembers: bool = False) -> Any:
+    """What LangChain is told about a run; nothing where there is nothing to tell, since each key costs.
+
+    Args:
+        remembers: the object keeps state per thread: a call without a session gets a thread of its own.
+    """
+    config: dict[str, Any] = {}
+    if call.callbacks:
+        config["callbacks"] = list(call.callbacks)
+    if call.session or remembers:
+        config["configurable"] = {"thread_id": call.session or call.trace}
+    return config or None
 
 
 def _input(subject: Any) -> tuple[Shape, type[BaseModel] | None]:
