@@ -165,7 +165,12 @@ def _parse(entry: Service, url: str, source: str) -> SplitResult:
         text = f"{entry.schemes[0]}://{text}"
     try:
         parts = urlsplit(text)
-        valid = bool(parts.hostname) and parts.scheme in entry.schemes and (parts.port or 1) > 0
+        valid = (
+            bool(parts.hostname)
+            and not set(text) & set(" \t\n")
+            and parts.scheme in entry.schemes
+            and (parts.port or 1) > 0
+        )
     except ValueError:
         valid = False
     if not valid:

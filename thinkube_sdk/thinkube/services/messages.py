@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.services.discovery import find
 from thinkube.services.installed import load
-from thinkube.services.probe import reach, rejected, unreachable
+from thinkube.services.probe import rejected, unreachable
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -39,17 +40,17 @@ async def nats(
     """
     endpoint = find("nats", url, credential)
     library = load("nats", "nats")
-    # The client's own message for a dead server is an empty one.
-    reach(endpoint)
-    # While the first connection is made, an error is the caller's; afterwards the client reconnects.
+    # The client would try again for ever, which is right for a connection that was good once.
+    health, detail = await asyncio.to_thread(handshake, endpoint, 2.0)
+    if health == "refused":
+        raise rejected(endpoint)
+    if health == "down":
+        raise unreachable(endpoint, detail)
     try:
         client: Client = await library.connect(
-            endpoint.url,
-            **{"allow_reconnect": True, "max_reconnect_attempts": -1, **_login(endpoint), **options},
+            endpoint.url, **{"max_reconnect_attempts": -1, **_login(endpoint), **options}
         )
-    except (OSError, TimeoutError, library.errors.Error) as error:
-        if "authorization" in str(error).lower():
-            raise rejected(endpoint) from error
+    except (OSError, library.errors.Error) as error:
         raise unreachable(endpoint, str(error) or type(error).__name__) from error
     return client
 

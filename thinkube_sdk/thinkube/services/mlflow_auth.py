@@ -6,25 +6,24 @@ is `thinkube`. Its own variables for user and password would go to whatever serv
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
-from thinkube.model.endpoint import Credential, Endpoint
+from thinkube.model.endpoint import Endpoint
 from thinkube.model.errors import ServiceNotFound
 from thinkube.services.discovery import find
+from thinkube.services.probe import authorization
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
 NAME = "thinkube"
 
-_known: dict[str, Credential] = {}
+_known: dict[str, Endpoint] = {}
 
 
 def remember(endpoint: Endpoint) -> None:
     """Use an endpoint's credential for requests to it."""
-    if endpoint.credential is not None:
-        _known[endpoint.url] = endpoint.credential
+    _known[endpoint.url] = endpoint
 
 
 class AuthProvider:
@@ -43,20 +42,19 @@ class RequestAuth:
     """Adds the credential to a request when it goes where the credential belongs."""
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        credential = _credential_for(request.url or "")
-        if credential is not None:
-            pair = f"{credential.username or ''}:{credential.secret}".encode()
-            request.headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        endpoint = _endpoint_of(request.url or "")
+        if endpoint is not None:
+            request.headers.update(authorization(endpoint))
         return request
 
 
-def _credential_for(url: str) -> Credential | None:
-    for base, credential in _known.items():
+def _endpoint_of(url: str) -> Endpoint | None:
+    for base, endpoint in _known.items():
         if url.startswith(f"{base}/"):
-            return credential
+            return endpoint
     # A process started by one that called `tk.mlflow()` has its place from it, and finds the same.
     try:
-        endpoint = find("mlflow")
+        found = find("mlflow")
     except ServiceNotFound:
         return None
-    return endpoint.credential if url.startswith(f"{endpoint.url}/") else None
+    return found if url.startswith(f"{found.url}/") else None

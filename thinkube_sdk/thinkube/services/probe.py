@@ -159,6 +159,9 @@ def _ask(endpoint: Endpoint, url: str, timeout: float) -> tuple[Health, str]:
             # LiteLLM without a database answers 400 to a key that is not its own.
             if error.code in (401, 403) or (error.code == 400 and b"no_db_connection" in error.read(4096)):
                 return "refused", f"HTTP {error.code}"
+            # LiteLLM and MLflow fail over a credential of another form; both are well otherwise.
+            if error.code >= 500 and _well(endpoint, timeout):
+                return "refused", f"HTTP {error.code}"
             return ("up", "") if error.code < 500 else ("down", f"HTTP {error.code}")
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
@@ -166,6 +169,16 @@ def _ask(endpoint: Endpoint, url: str, timeout: float) -> tuple[Health, str]:
         return "down", str(getattr(error.reason, "strerror", None) or error.reason)
     except OSError as error:
         return "down", error.strerror or str(error) or type(error).__name__
+
+
+def _well(endpoint: Endpoint, timeout: float) -> bool:
+    """Whether the service answers when nobody logs in."""
+    path = SERVICES["mlflow" if endpoint.backend == "mlflow" else endpoint.service].probe
+    try:
+        with open_url(urllib.request.Request(endpoint.url + path), timeout):
+            return bool(path)
+    except OSError:
+        return False
 
 
 def open_url(request: urllib.request.Request, timeout: float) -> Any:

@@ -85,13 +85,17 @@ SERVICES = {
                     options=(("model", "OPENAI_MODEL"), ("embedding_model", "OPENAI_EMBEDDING_MODEL")),
                 ),
             ),
+            probe="/health/liveliness",
             check="/v1/models",
         ),
         Service(
             "mlflow",
             "MLflow",
             "experiments, models and releases",
-            (Environment("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME"),),
+            (
+                Environment("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_USERNAME"),
+                Environment("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"),
+            ),
             probe="/health",
             check="/api/2.0/mlflow/experiments/get?experiment_id=0",
         ),

@@ -29,6 +29,8 @@ from thinkube.targets.child import Child, exit_words
 _START_SECONDS = 180.0
 _STOP_SECONDS = 10.0
 _PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
+# Attempts until it counts as failed: few for one that never was ready, more for one that was.
+_ATTEMPTS, _ATTEMPTS_AGAIN = 2, 4
 # A program that has been ready this long may fail anew from the shortest pause on.
 _STABLE_SECONDS = 60.0
 _LOG_BYTES = 20_000_000
@@ -72,6 +74,7 @@ class Keeper(threading.Thread):
         self._board = board
         self._stopping = stopping
         self._again = threading.Event()
+        self._attempts = _ATTEMPTS
 
     def try_again(self) -> None:
         """Cut a pause between attempts short."""
@@ -101,7 +104,7 @@ class Keeper(threading.Thread):
             failures = 1 if time.monotonic() - began > _STABLE_SECONDS else failures + 1
             self._board.change(
                 name,
-                stage="failed" if failures >= len(_PAUSES) - 1 else "restarting",
+                stage="failed" if failures >= self._attempts else "restarting",
                 detail=reason,
                 restarts=self._board[name].restarts + 1,
             )
@@ -135,6 +138,7 @@ class Keeper(threading.Thread):
                 return f"was not ready after {_START_SECONDS:.0f} s{tail}"
             self._stopping.wait(0.1)
         if child.alive and not self._stopping.is_set():
+            self._attempts = _ATTEMPTS_AGAIN
             self._board.change(name, stage="ready", detail="")
         while child.alive and not self._stopping.is_set():
             self._stopping.wait(0.1)
