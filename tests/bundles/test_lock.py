@@ -121,6 +121,13 @@ def test_a_model_named_in_a_call_brings_its_integration(make: Make) -> None:
     assert "langchain-groq" in refusal.value.fix
 
 
+def test_an_integration_brings_what_it_integrates_with(make: Make) -> None:
+    """Langfuse leaves it to its user to install LangChain, and its own metadata does not name it."""
+    assert "langchain" not in names(lock(make("import langfuse\nagent = langfuse.observe\n")))
+    source = "from langfuse.langchain import CallbackHandler\nagent = CallbackHandler\n"
+    assert "langchain" in names(lock(make(source)))
+
+
 def test_an_import_nothing_provides_is_refused_at_its_line(make: Make) -> None:
     with pytest.raises(DistributionMissing) as refusal:
         lock(make("import json\n\nimport cv2.aruco\nagent = cv2\n"))

@@ -110,7 +110,7 @@ def _roots(capture: Capture, asked: list[Need], site: Site) -> tuple[Roots, list
             continue
         if not need.optional:
             raise _missing(need, capture)
-        if need.because.startswith("`import "):
+        if need.statement:
             notes.append(
                 f"{need.top} is imported where its absence is handled, and is not installed: left out"
             )

@@ -62,6 +62,15 @@ _ENGINES = {
     "to_parquet": "pyarrow",
 }
 
+# A module whose library leaves it to the user to install what it integrates with.
+_COMPANIONS = {
+    "langfuse.langchain": "langchain",
+    "langfuse.openai": "openai",
+    "mlflow.crewai": "crewai",
+    "mlflow.langchain": "langchain",
+    "mlflow.openai": "openai",
+}
+
 
 @dataclass(frozen=True)
 class Need:
@@ -73,6 +82,7 @@ class Need:
         where: the file, for needs of shipped files.
         because: how the source asks for it, for people: "`import faiss`".
         optional: the source goes on without it.
+        statement: an import statement names it.
     """
 
     module: str
@@ -80,6 +90,7 @@ class Need:
     where: str | None
     because: str
     optional: bool = False
+    statement: bool = False
 
     @property
     def top(self) -> str:
@@ -102,7 +113,7 @@ def needs(capture: Capture) -> list[Need]:
     return [
         need
         for need in found.values()
-        if need.top in imported or (not need.because.startswith("`import ") and need.top not in shipped)
+        if need.top in imported or (not need.statement and need.top not in shipped)
     ]
 
 
@@ -224,7 +235,11 @@ class _Visitor(ast.NodeVisitor):
         self._optional = before
 
     def _add(self, module: str, node: ast.stmt | ast.expr, because: str) -> None:
-        self.found.append(Need(module, self._line(node), self._where, because, self._optional))
+        statement = isinstance(node, ast.Import | ast.ImportFrom)
+        self.found.append(Need(module, self._line(node), self._where, because, self._optional, statement))
+        companion = _COMPANIONS.get(".".join(module.split(".")[:2]))
+        if companion:
+            self.found.append(Need(companion, self._line(node), self._where, f"{because} uses it", True))
 
     def _line(self, node: ast.stmt | ast.expr) -> int | None:
         return node.lineno if self._where is None else None

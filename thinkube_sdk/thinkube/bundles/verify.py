@@ -153,6 +153,10 @@ def _advice(error: str, message: str, manifest: Manifest) -> str:
         return (
             f"Nothing here imports {module[1]} either: install its distribution and run the notebook again."
         )
+    if error in ("ImportError", "ModuleNotFoundError"):
+        return (
+            "A library loads what it does not require: add `%pip install` of what it names to the notebook."
+        )
     if unset and (error == "KeyError" or any(name in message for name in unset)):
         return (
             f"Set {', '.join(unset)} in the environment this runs in: the code reads it when it is imported."
