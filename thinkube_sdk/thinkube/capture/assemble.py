@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Collection
 
-from thinkube.capture import local
 from thinkube.capture.credentials import refuse_credentials, secret_name
 from thinkube.capture.needs import Needs, Selection
 from thinkube.capture.reading import Reading, read
@@ -16,6 +16,7 @@ from thinkube.capture.report import decisions
 from thinkube.capture.shipped import shipped_files
 from thinkube.capture.special import SECRETIVE
 from thinkube.capture.trace import Trace
+from thinkube.capture.trees import no_collection, walk
 from thinkube.model.capture import Capture
 from thinkube.model.errors import SourceRefused
 from thinkube.services.table import CLIENTS
@@ -29,8 +30,14 @@ def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capt
         SourceRefused: something needed can't be rebuilt outside the notebook.
         SecretInSource: a credential stands in what would ship.
     """
+    with no_collection():
+        return _capture(trace, name, freeze)
+
+
+def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:
+    del freeze
     reading = read(trace)
-    selection = Needs(reading, name, lambda index: False).run()
+    selection = Needs(reading, name, lambda _index: False).run()
     refuse(reading, selection, name, trace)
     replaced, asked = _prompts(reading, selection)
     extra = ["from IPython.display import display"] if "display" in selection.missing else []
@@ -42,7 +49,7 @@ def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capt
     )
     text = "\n".join(module.lines) + "\n"
     try:
-        tree = compile(text, "<capture>", "exec", ast.PyCF_ONLY_AST)
+        tree = ast.parse(text)
         compile(tree, "<capture>", "exec")
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
@@ -51,17 +58,17 @@ def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capt
             f"The source of `{name}` is not valid on its own: {error} ({where or f'line {line}'}).",
             "Rewrite that statement as plain Python.",
         ) from error
-    refuse_credentials(text, tree, module.origins)
-    files, local_trees = shipped_files(reading, selection, tree, trace)
-    services, used_secrets = _uses(tree)
+    nodes = walk(tree)
+    refuse_credentials(nodes, module.origins)
+    files, local_nodes = shipped_files(reading, selection, nodes, trace)
+    services, used_secrets = _uses(nodes)
     secrets = _required(reading, selection) | asked | used_secrets
-    assert isinstance(tree, ast.Module)
     return Capture(
         name=name,
         module=_module_name(name, {file.path for file in files}),
         source=text,
         origins=tuple(module.origins),
-        imports=_imports([tree, *local_trees], {file.path for file in files}),
+        imports=_imports([*nodes, *local_nodes], {file.path for file in files}),
         requirements=tuple(dict.fromkeys(reading.requirements)),
         services=services,
         secrets=tuple(sorted(secrets)),
@@ -101,18 +108,18 @@ def _required(reading: Reading, selection: Selection) -> set[str]:
     return names - kept
 
 
-def _uses(tree: ast.AST) -> tuple[tuple[str, ...], set[str]]:
+def _uses(nodes: list[ast.AST]) -> tuple[tuple[str, ...], set[str]]:
     """Services and secrets that the source names."""
     services: set[str] = set()
     secrets: set[str] = set()
     modules: set[str] = set()
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             modules |= {a.asname or a.name for a in node.names if a.name == "thinkube"}
         elif isinstance(node, ast.ImportFrom) and node.module == "thinkube":
             names.update({a.asname or a.name: a.name for a in node.names})
-    for node in ast.walk(tree):
+    for node in nodes:
         called = ""
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             called = node.attr
@@ -150,19 +157,13 @@ def _reads_secret(
     return function in reads and arguments == 1 and bool(SECRETIVE.search(value))
 
 
-def _imports(trees: list[ast.AST], paths: set[str]) -> tuple[str, ...]:
+def _imports(nodes: list[ast.AST], paths: set[str]) -> tuple[str, ...]:
     """Top-level modules that have to be installed."""
-    import sys
-
     shipped = {path.partition("/")[0].removesuffix(".py") for path in paths if path.endswith(".py")}
     found: set[str] = set()
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module.partition(".")[0])
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
     return tuple(sorted(found - shipped - set(sys.stdlib_module_names) - {"__future__"}))
-
-
-__all__ = ["capture_trace", "local"]

@@ -290,7 +290,8 @@ class Calls(Classes):
             if receiver.kind == "container" and verb in {"extend", "update"}:
                 receiver.holds |= self.parts(arguments.solid) - {receiver}
             if receiver.kind == "container":
-                return self.parts(frozenset((receiver,))) | arguments.solid
+                hands_over = verb in {"pop", "popitem", "setdefault", "send", "__next__"}
+                return self.parts(frozenset((receiver,))) | arguments.solid if hands_over else NOTHING
             made = self.fresh(node, frozenset((receiver,)))
             self._inherit(made, receiver, same=True)
             return made

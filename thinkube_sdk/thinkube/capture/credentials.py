@@ -28,13 +28,13 @@ _NAMES = re.compile(
 _WORDS = re.compile(r"([A-Za-z0-9]+)[ _-]+(?:API|access|secret|auth)?[ _-]*(key|token|password|secret)", re.I)
 
 
-def refuse_credentials(text: str, tree: ast.AST, origins: Sequence[Origin | None]) -> None:
+def refuse_credentials(nodes: list[ast.AST], origins: Sequence[Origin | None]) -> None:
     """Refuse source that holds a key, token, password or connection string.
 
     Raises:
         SecretInSource: with cell and line, and what to write instead.
     """
-    for node, name in _strings(tree):
+    for node, name in _strings(nodes):
         value = node.value
         assert isinstance(value, str)
         named = bool(name) and bool(_NAMES.search(name))
@@ -51,11 +51,11 @@ def refuse_credentials(text: str, tree: ast.AST, origins: Sequence[Origin | None
         )
 
 
-def _strings(tree: ast.AST) -> list[tuple[ast.Constant, str]]:
+def _strings(nodes: list[ast.AST]) -> list[tuple[ast.Constant, str]]:
     """Every string, with the name it is given to: a variable, a parameter, a key."""
     named: dict[int, str] = {}
     found: list[ast.Constant] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Assign):
             target = node.targets[0]
             label = (

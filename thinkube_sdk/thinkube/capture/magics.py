@@ -38,6 +38,7 @@ class Source:
         writes: path to content, for `%%writefile`.
         runs: line number to path, for `%run`.
         reset: line of a `%reset`, after which earlier names are gone.
+        tree: the parsed text, where it has been parsed already.
     """
 
     text: str
@@ -46,15 +47,19 @@ class Source:
     writes: dict[str, str] = field(default_factory=dict)
     runs: dict[int, str] = field(default_factory=dict)
     reset: int | None = None
+    tree: ast.Module | None = None
+
+
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def parses(text: str) -> bool:
     """Whether `text` is Python as it stands."""
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return _parsed(text) is not None
 
 
 def to_python(text: str) -> Source:
@@ -67,9 +72,8 @@ def to_python(text: str) -> Source:
     first = next((n for n, line in enumerate(lines) if line.strip()), None)
     if first is not None and lines[first].startswith("%%"):
         return _cell_magic(lines, first)
-    if parses(text):
-        return Source(text)
-    return _lines(lines)
+    tree = _parsed(text)
+    return Source(text, tree=tree) if tree is not None else _lines(lines)
 
 
 def _cell_magic(lines: list[str], first: int) -> Source:

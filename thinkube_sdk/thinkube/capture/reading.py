@@ -93,7 +93,7 @@ def _read_cell(reading: Reading, cell: Cell, trace: Trace, modules: LocalModules
         reading.written[path] = earlier + content.lstrip("\0")
         modules.written(path, reading.written[path])
     try:
-        tree = ast.parse(source.text)
+        tree = source.tree or ast.parse(source.text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
         message = getattr(error, "msg", None) or str(error) or type(error).__name__

@@ -11,6 +11,7 @@ from thinkube.capture.needs import Selection
 from thinkube.capture.reading import Reading
 from thinkube.capture.signatures import IMPORTED_FOR_EFFECT
 from thinkube.capture.statements import Statement
+from thinkube.capture.trees import walk
 from thinkube.capture.values import Record
 from thinkube.model.capture import Origin
 
@@ -278,7 +279,7 @@ def source_lines(
     if statement.head:
         return [statement.head], [origin]
     lines = list(block.lines[statement.above - 1 : statement.end])
-    edits = [(part, replaced[id(part)]) for part in ast.walk(node) if id(part) in replaced]
+    edits = [(part, replaced[id(part)]) for part in walk(node) if id(part) in replaced] if replaced else []
     edits += [(part, "pass") for part in dropped]
     alone = _alone(statement)
     numbers = list(range(statement.above, statement.end + 1))

@@ -9,6 +9,7 @@ from thinkube.capture.local import LocalModules
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import NotebookFollower, Reading
 from thinkube.capture.trace import Trace
+from thinkube.capture.trees import walk
 from thinkube.model.capture import CapturedFile
 from thinkube.model.errors import SourceRefused
 
@@ -16,14 +17,14 @@ LARGEST = 50 * 1024 * 1024
 
 
 def shipped_files(
-    reading: Reading, selection: Selection, tree: ast.AST, trace: Trace
+    reading: Reading, selection: Selection, nodes: list[ast.AST], trace: Trace
 ) -> tuple[tuple[CapturedFile, ...], list[ast.AST]]:
     """What ships beside the source, and the syntax trees of the modules among it."""
     machine = reading.machine
     assert isinstance(machine, NotebookFollower)
     files: dict[str, CapturedFile] = {}
-    trees: list[ast.AST] = []
-    todo = [tree]
+    local: list[ast.AST] = []
+    todo = [nodes]
     while todo:
         current = todo.pop()
         for module in imported_modules(current):
@@ -33,25 +34,25 @@ def shipped_files(
                 files[path] = CapturedFile(path, content, f"the local module `{module.partition('.')[0]}`")
                 if path.endswith(".py"):
                     try:
-                        found = ast.parse(content.decode("utf-8", "replace"))
+                        found = walk(ast.parse(content.decode("utf-8", "replace")))
                     except (SyntaxError, ValueError):
                         continue
-                    trees.append(found)
+                    local.extend(found)
                     todo.append(found)
     rebuilt = {
         value.name
         for value in machine.files.values()
         if any(change.index in selection.kept for change in value.changes)
     }
-    for name in sorted(path_constants(tree) - rebuilt):
+    for name in sorted(path_constants(nodes) - rebuilt):
         files.update(_data(name, trace.folder, machine.modules))
-    return tuple(files[path] for path in sorted(files)), trees
+    return tuple(files[path] for path in sorted(files)), local
 
 
-def imported_modules(tree: ast.AST) -> list[str]:
+def imported_modules(nodes: list[ast.AST]) -> list[str]:
     """Dotted names a module imports, in order."""
     found: dict[str, None] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(dict.fromkeys(alias.name for alias in node.names))
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -59,17 +60,17 @@ def imported_modules(tree: ast.AST) -> list[str]:
     return list(found)
 
 
-def path_constants(tree: ast.AST) -> set[str]:
+def path_constants(nodes: list[ast.AST]) -> set[str]:
     """Strings that may name a file: arguments and values, joined where the source joins them."""
     known: dict[str, str] = {}
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             text = _folded(node.value, known)
             if text is not None:
                 known[node.targets[0].id] = text
                 found.add(text)
-    for node in ast.walk(tree):
+    for node in nodes:
         given: list[ast.expr] = []
         if isinstance(node, ast.Call):
             given = [*node.args, *(keyword.value for keyword in node.keywords), node]
