@@ -81,3 +81,7 @@ def test_requirements_that_are_no_lock_are_refused(make: Callable[..., Capture],
     (bundle.path / "requirements.txt").write_text("langgraph>=1\n")
     with pytest.raises(BundleError, match="line 1"):
         read_lock(bundle.path)
+    for wheel in ("./wheels/nothing-1.0-py3-none-any.whl", "./wheels/no-wheel.zip"):
+        (bundle.path / "requirements.txt").write_text(f"{wheel}\n")
+        with pytest.raises(BundleError, match="there is no wheel"):
+            read_lock(bundle.path)

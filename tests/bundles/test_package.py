@@ -14,7 +14,7 @@ from thinkube.bundles.package import package
 from thinkube.bundles.render import default_name, template_folder
 from thinkube.bundles.report import Report
 from thinkube.bundles.store import Store
-from thinkube.errors import BundleError, ConfigurationError, UsageError
+from thinkube.errors import BundleError, ConfigurationError, SecretInSource, UsageError
 from thinkube.model import manifest as manifests
 from thinkube.model.capture import Capture, CapturedFile, Decision, Origin
 
@@ -175,6 +175,22 @@ def test_a_deployment_is_named_after_its_notebook(make: Make, notebook: str | No
 def test_an_impossible_name_is_refused(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="lower-case letters"):
         package(make(), name="Support Desk", verify=False)
+
+
+def test_a_credential_is_no_setting(make: Make) -> None:
+    with pytest.raises(SecretInSource, match="SUPPORT_API_KEY") as refusal:
+        package(make(), environment={"SUPPORT_API_KEY": "sk-live-9f8a7d6c5b4e3f2a1b0c"}, verify=False)
+    assert "9f8a7d" not in str(refusal.value)
+    with pytest.raises(SecretInSource, match="STORE"):
+        package(make(), environment={"STORE": "postgres://ada:l0velace77x@db.example/agents"}, verify=False)
+    plain = {"LOG_LEVEL": "debug", "MAX_TOKENS": "400", "BASE": "http://127.0.0.1:8080", "API_KEY": "EMPTY"}
+    assert package(make(), environment=plain, verify=False).manifest.environment == plain
+
+
+def test_a_place_that_can_not_be_written_is_named(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="can't be written"):
+        package(make(), out=tmp_path / "file" / "out", verify=False)
 
 
 def test_an_unknown_template_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from thinkube.bundles import verify as verification
 from thinkube.bundles.package import package
 from thinkube.bundles.verify import clean_environment
-from thinkube.errors import VerificationFailed
+from thinkube.errors import UsageError, VerificationFailed
 from thinkube.model.bundle import Bundle, Manifest
 from thinkube.model.capture import Capture, CapturedFile
 
@@ -119,4 +119,6 @@ def test_the_process_gets_what_the_manifest_names_and_nothing_else(monkeypatch: 
     assert given["LITELLM_API_KEY"] == "key-of-a-service-it-uses"
     assert given["TOKEN"] == "a secret it reads"
     assert given["MODE"] == "fast"
+    with pytest.raises(UsageError, match="llmm"):
+        clean_environment(Manifest("a", "a:b", "Agent", "t", "3.12", services=("llmm",)))
     assert not {"QDRANT_API_KEY", "OTHER_TOKEN", "PYTHONPATH", "VIRTUAL_ENV"} & set(given)

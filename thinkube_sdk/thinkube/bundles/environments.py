@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from packaging.utils import parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from thinkube.bundles.exclusive import exclusive
 from thinkube.bundles.indexes import uv_environment
@@ -56,9 +56,7 @@ def read_lock(bundle: Path) -> Lock:
     file = bundle / manifest.requirements
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if line.startswith("./"):
-            path = bundle / line
-            wheel_name, wheel_version, _, _ = parse_wheel_filename(path.name)
-            pins.append(Pin(wheel_name, str(wheel_version), Wheel(path.name, path.read_bytes())))
+            pins.append(_carried(bundle / line, f"{file}, line {number}"))
         elif line.count("==") == 1:
             name, _, version = line.partition("==")
             pins.append(Pin(name, version))
@@ -68,6 +66,17 @@ def read_lock(bundle: Path) -> Lock:
                 "Package the agent again: that locks every distribution it runs on.",
             )
     return Lock(manifest.python, this_platform(), tuple(pins))
+
+
+def _carried(path: Path, place: str) -> Pin:
+    try:
+        name, version, _, _ = parse_wheel_filename(path.name)
+        return Pin(name, str(version), Wheel(path.name, path.read_bytes()))
+    except (InvalidWheelFilename, OSError) as error:
+        raise BundleError(
+            f"{place}: there is no wheel {path.name}: {error}",
+            "Package the agent again: that carries its wheels.",
+        ) from error
 
 
 def this_platform() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import sys
 import tempfile
@@ -18,10 +19,11 @@ from thinkube.bundles.render import AGENT, Rendering, default_name, render
 from thinkube.bundles.report import Report
 from thinkube.bundles.store import Store
 from thinkube.bundles.verify import verify as verify_import
+from thinkube.capture.credentials import refuse_credentials
 from thinkube.model import manifest as manifests
 from thinkube.model.bundle import Bundle, Manifest
 from thinkube.model.capture import Capture
-from thinkube.model.errors import UsageError
+from thinkube.model.errors import SecretInSource, UsageError
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -79,6 +81,7 @@ def package(
     """
     if out is not None:
         _check_place(out)
+    _refuse_secrets(environment)
     manifest = _manifest(capture, name or default_name(capture), environment, lineage)
     progress("reading what is installed")
     locked = lock_of(capture, progress=progress)
@@ -135,10 +138,28 @@ def _check_place(out: Path) -> None:
 
 def _write_out(rendering: Rendering, out: Path) -> Path:
     """Replace the files of an earlier bundle; whatever else lies in the folder stays."""
-    for path in digest.listed(out):
-        (out / path).unlink()
-    if (out / "__pycache__").is_dir():
-        shutil.rmtree(out / "__pycache__")
-    out.mkdir(parents=True, exist_ok=True)
-    rendering.write(out)
+    try:
+        for path in digest.listed(out):
+            (out / path).unlink()
+        if (out / "__pycache__").is_dir():
+            shutil.rmtree(out / "__pycache__")
+        out.mkdir(parents=True, exist_ok=True)
+        rendering.write(out)
+    except OSError as error:
+        raise UsageError(
+            f"{out} can't be written: {error}", "Name a folder that you may write to."
+        ) from error
     return out.absolute()
+
+
+def _refuse_secrets(settings: Mapping[str, str]) -> None:
+    """Settings are written into the bundle: a credential has no place among them."""
+    for name, value in settings.items():
+        statement = ast.Assign([ast.Name(name, ast.Store())], ast.Constant(str(value)), lineno=1)
+        try:
+            refuse_credentials(list(ast.walk(ast.fix_missing_locations(statement))), ())
+        except SecretInSource as error:
+            raise SecretInSource(
+                f"the setting {name} looks like a credential, and settings are written into the bundle",
+                f"Hand it over by name, as a secret: secrets=[{name!r}]",
+            ) from error

@@ -15,7 +15,7 @@ from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import BundleError, UsageError
 from thinkube.model.lock import Lock
-from thinkube.services.table import SERVICES
+from thinkube.services.discovery import lookup
 
 AGENT = "tkt-langchain-agent"
 _WHEELS = "wheels"
@@ -129,7 +129,7 @@ def _values(capture: Capture, lock: Lock, manifest: Manifest) -> dict[str, Any]:
 
 
 def _service(name: str) -> dict[str, Any]:
-    service = SERVICES[name]
+    service = lookup(name)
     place = service.environments[0]
     variables = (place.url, place.username, place.secret, *(variable for _, variable in place.options))
     return {

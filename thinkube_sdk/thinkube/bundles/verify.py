@@ -17,7 +17,7 @@ from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import VerificationFailed
 from thinkube.model.settings import SETTINGS, cache, home
-from thinkube.services.table import SERVICES
+from thinkube.services.discovery import lookup
 
 LIMIT = 120.0
 
@@ -95,7 +95,7 @@ def clean_environment(manifest: Manifest) -> dict[str, str]:
     """The variables an agent's process gets: those of its machine, and what its manifest names."""
     names = [*_MACHINE, *(setting.variable for setting in SETTINGS), *manifest.secrets]
     for service in manifest.services:
-        for place in SERVICES[service].environments:
+        for place in lookup(service).environments:
             names += [place.url, *(name for name in (place.secret, place.username) if name)]
             names += [variable for _, variable in place.options]
     chosen = {name: os.environ[name] for name in names if name in os.environ}

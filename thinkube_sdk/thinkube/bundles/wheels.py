@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from thinkube.bundles.indexes import uv_environment
 from thinkube.bundles.installed import Distribution
 from thinkube.bundles.progress import Progress
-from thinkube.model.errors import BundleError
+from thinkube.model.errors import BundleError, EnvironmentFailed
 from thinkube.model.lock import Wheel
 from thinkube.model.settings import cache
 
@@ -198,7 +199,15 @@ def uv() -> str:
     """The `uv` executable that came with the project."""
     from uv import find_uv_bin
 
-    return str(find_uv_bin())
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError as error:
+        if found := shutil.which("uv"):
+            return found
+        raise EnvironmentFailed(
+            "the uv executable, which makes environments, is not where its package installs it",
+            "Install it again: pip install --force-reinstall uv",
+        ) from error
 
 
 def last_lines(text: str, count: int = 12) -> str:
