@@ -83,7 +83,7 @@ def test_an_error_as_json_has_type_cause_and_fix(tmp_path: Path):
     result = thinkube("deploy", str(tmp_path / "none.ipynb"), "--object", "agent", "--json", home=tmp_path)
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]
-    assert error["type"] == "NotebookInvalid"
+    assert error["type"] == "UsageError"
     assert "none.ipynb" in error["cause"]
     assert error["fix"]
 

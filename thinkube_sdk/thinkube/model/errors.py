@@ -10,7 +10,7 @@ ThinkubeError
 │   └── ClientMissing           the client's library is not installed
 ├── StackError                  a local service did not start or stop
 ├── CaptureError                the refusals
-│   ├── NotebookInvalid         missing, truncated, not a Python notebook
+│   ├── NotebookInvalid         truncated, or not a Python notebook
 │   ├── ObjectNotFound          no statement binds that name
 │   ├── ObjectUnsupported       not a thing that can be deployed
 │   ├── SourceRefused           a needed statement can't be rebuilt elsewhere
@@ -19,10 +19,18 @@ ThinkubeError
 │   ├── DistributionMissing     an import no installed distribution provides
 │   ├── EnvironmentFailed       the locked environment can't be made
 │   └── VerificationFailed      the entry object doesn't import, or is of another kind
-└── DeploymentError
-    ├── DeploymentNotFound
-    ├── RolloutFailed           the new release didn't get ready; the old one still serves
-    └── RequestFailed           the deployed agent answered with an error
+├── DeploymentError
+│   ├── DeploymentNotFound
+│   ├── RolloutFailed           the new release didn't get ready; the old one still serves
+│   └── RequestFailed           the deployed agent answered with an error
+└── TrainingError
+    ├── DataInvalid             rows that can't be trained on, with their numbers
+    ├── BaseNotFound            the base model is not there, or can't be read
+    ├── AdapterMismatch         an adapter that does not belong to its base
+    ├── MachineTooSmall         not the disk, memory or GPU that the run needs
+    ├── TrainingDiverged        the loss is no longer a number
+    ├── JobNotFound
+    └── JobFailed               a job ended without a model
 """
 
 from thinkube.model.notebook_place import notebook_line as _notebook_line
@@ -86,7 +94,7 @@ class CaptureError(ThinkubeError):
 
 
 class NotebookInvalid(CaptureError):
-    """The notebook is missing, truncated, or not a Python notebook."""
+    """The file is truncated, or not a Python notebook."""
 
 
 class ObjectNotFound(CaptureError):
@@ -135,3 +143,35 @@ class RolloutFailed(DeploymentError):
 
 class RequestFailed(DeploymentError):
     """The deployed agent answered with an error."""
+
+
+class TrainingError(ThinkubeError):
+    """A model can't be fine-tuned."""
+
+
+class DataInvalid(TrainingError):
+    """Rows can't be trained on."""
+
+
+class BaseNotFound(TrainingError):
+    """The base model is not there, or can't be read."""
+
+
+class AdapterMismatch(TrainingError):
+    """An adapter does not belong to the base it names."""
+
+
+class MachineTooSmall(TrainingError):
+    """The machine lacks the disk, the memory or the GPU that the run needs."""
+
+
+class TrainingDiverged(TrainingError):
+    """The loss is no longer a number."""
+
+
+class JobNotFound(TrainingError):
+    """No job has that name."""
+
+
+class JobFailed(TrainingError):
+    """A job ended without a model."""
