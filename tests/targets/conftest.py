@@ -51,7 +51,6 @@ class Trials:
     home: Path
     target: ProcessTarget = field(default_factory=ProcessTarget)
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    said: list[str] = field(default_factory=list)
 
     def roll_out(
         self,
@@ -68,8 +67,10 @@ class Trials:
         (bundle / "thinkube.yaml").write_text(write(manifest))
         release = Release(name, version, f"{version:064d}", time.time(), str(bundle))
         given = {"THINKUBE_HOME": str(self.home), "PATH": "/usr/bin:/bin", **(variables or {})}
-        rollout = Rollout(release, bundle, Path(sys.executable), {}, given, timeout)
-        return self.target.roll_out(name, rollout, self.said.append)
+        with self.target.candidate(
+            Rollout(name, bundle, Path(sys.executable), {}, given, timeout)
+        ) as candidate:
+            return candidate.take_over(release)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from thinkube.errors import (
     RequestFailed,
     RolloutFailed,
     UsageError,
-    VerificationFailed,
 )  # fmt: skip
 from thinkube.targets.deployment import Deployment
 from thinkube.targets.rollout import stop_all
@@ -117,28 +116,26 @@ def run(shell: InteractiveShell, cell: str) -> Any:
 def test_a_live_object_of_a_notebook(shell: InteractiveShell) -> None:
     run(shell, "import thinkube as tk\nFACTOR = 3")
     run(shell, "def docs_agent(number: int) -> int:\n    return number * FACTOR")
-    deployment = run(shell, "tk.deploy(docs_agent, verify=False)")
+    deployment = run(shell, "tk.deploy(docs_agent)")
     assert deployment.name == "docs-agent"
     assert deployment.invoke(4) == 12
     run(shell, "FACTOR = 5")
-    run(shell, "tk.deploy(docs_agent, verify=False)")
+    run(shell, "tk.deploy(docs_agent)")
     assert deployment.invoke(4) == 20
 
 
 def test_a_release_that_raises_at_import_names_the_cell(shell: InteractiveShell) -> None:
     run(shell, "import os\nimport thinkube as tk")
     run(shell, "def agent(question: str) -> str:\n    return 'first'")
-    deployment = run(shell, "tk.deploy(agent, verify=False)")
+    deployment = run(shell, "tk.deploy(agent)")
     run(shell, "\nSECRET_PLACE = os.environ['ONLY_HERE'] if 'JPY' in os.environ else len(None or '')")
     run(shell, "table = {'a': 1}[os.environ.get('COLUMN', 'a')]")
     run(shell, "def agent(question: str) -> str:\n    return f'{table} {SECRET_PLACE}'")
     with pytest.raises(RolloutFailed, match="KeyError: 'b'") as caught:
-        run(shell, "tk.deploy(agent, verify=False, env={'COLUMN': 'b'})")
+        run(shell, "tk.deploy(agent, env={'COLUMN': 'b'})")
     assert "line 1: table = {'a': 1}[os.environ.get('COLUMN', 'a')]" in caught.value.cause
     assert "Release 1 still serves." in caught.value.cause
     assert deployment.invoke("?") == "first"
-    with pytest.raises(VerificationFailed, match="KeyError"):
-        run(shell, "tk.deploy(agent, env={'COLUMN': 'b'})")
     assert (deployment.invoke("?"), deployment.release.version) == ("first", 1)
 
 
@@ -155,7 +152,7 @@ def test_what_can_not_be_deployed() -> None:
 
 
 def test_an_agent_that_raises_shows_its_traceback_to_who_deployed_it() -> None:
-    deployment = deploy("def agent(question: str) -> str:\n    return {}[question]\n", verify=False)
+    deployment = deploy("def agent(question: str) -> str:\n    return {}[question]\n")
     with pytest.raises(RequestFailed, match="KeyError") as caught:
         deployment.ask("how")
     assert "return {}[question]" in caught.value.cause
@@ -168,10 +165,10 @@ def test_secrets_reach_the_process_and_no_file(home: Path, monkeypatch: pytest.M
         "import os\ndef agent(question: str) -> str:\n    return os.environ['TOKEN'] + os.environ['MODE']\n"
     )
     monkeypatch.setenv("TOKEN", "value-of-the-token")
-    deployment = deploy(source, env={"MODE": "1"}, verify=False)
+    deployment = deploy(source, env={"MODE": "1"})
     assert deployment.ask("?") == "value-of-the-token1"
     monkeypatch.delenv("TOKEN")
-    deploy(source, env={"MODE": "2"}, secrets={"TOKEN": "value-of-the-token"}, verify=False)
+    deploy(source, env={"MODE": "2"}, secrets={"TOKEN": "value-of-the-token"})
     assert deployment.ask("?") == "value-of-the-token2"
     deployment.rollback()
     assert deployment.ask("?") == "value-of-the-token1", "the running release's secrets stay"
@@ -182,14 +179,14 @@ def test_secrets_reach_the_process_and_no_file(home: Path, monkeypatch: pytest.M
 
 
 def test_two_deploys_of_one_name_at_once_are_ordered() -> None:
-    deploy(SOURCE, verify=False)
+    deploy(SOURCE)
     failures: list[BaseException] = []
 
     def change(word: str) -> None:
         path = Path(f"{word}.py")
         path.write_text(SOURCE.replace("Hello", word))
         try:
-            tk.deploy(path, object="agent", verify=False, progress=lambda _: None)
+            tk.deploy(path, object="agent", progress=lambda _: None)
         except BaseException as error:  # noqa: BLE001 - looked at below
             failures.append(error)
 

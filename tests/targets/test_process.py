@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from thinkube.model.errors import DeploymentError, DeploymentNotFound
 from thinkube.targets.failure import NotReady
 from thinkube.targets.process import control, record
 from thinkube.targets.rollout import resume, stop_all
+from thinkube.targets.target import Rollout
 
 
 def version_agent(number: int, extra: str = "") -> str:
@@ -227,12 +229,21 @@ def test_an_interrupted_rollout_stops_what_it_started(trials: Trials) -> None:
     copy = places.copies / "2-interrupted"
     shutil.copytree(saved.copy, copy)
     (copy / "trial_agent.py").write_text("import time\ntime.sleep(600)\n")
-    question = {
-        **saved.to_dict(), "do": "roll out", "copy": str(copy), "variables": {}, "inherit": True,
-        "keep_trying": False,
-    }  # fmt: skip
+    question = {**saved.to_dict(), "do": "roll out", "copy": str(copy), "variables": {}, "inherit": True}
     with pytest.raises(DeploymentError, match="timed out"):
         control.ask(places.control, question, 0.5)
     until(lambda: processes(str(copy)) == [])
     assert not copy.exists()
     assert ask(status.url) == "version 1"
+
+
+def test_a_candidate_that_is_not_chosen_is_ended(trials: Trials) -> None:
+    status = trials.roll_out(version_agent(1))
+    bundle = trials.home / "bundles" / "trial-1"
+    rollout = Rollout("trial", bundle, Path(sys.executable), {}, {"PATH": "/usr/bin:/bin"})
+    with trials.target.candidate(rollout) as candidate:
+        assert candidate.kind == "function"
+        assert len(processes(str(record.places("trial").copies))) == 2
+    until(lambda: len(processes(str(record.places("trial").copies))) == 1)
+    until(lambda: len(list(record.places("trial").copies.iterdir())) == 1)
+    assert (trials.target.status("trial").pid, ask(status.url)) == (status.pid, "version 1")

@@ -122,7 +122,7 @@ def _failure(
     at = "".join(f"\n    {place}" for place in places)
     return VerificationFailed(
         f"{capture.name} does not import in a clean environment: {error}: {message}{at}",
-        _advice(error, message, manifest),
+        advice(error, message, manifest),
     )
 
 
@@ -141,7 +141,7 @@ def _place(frame: Mapping[str, Any], folder: Path, capture: Capture) -> str | No
     return f"{origin or f'line {line} of the captured code'}: {text}"
 
 
-def _advice(error: str, message: str, manifest: Manifest) -> str:
+def advice(error: str, message: str, manifest: Manifest) -> str:
     unset = [name for name in manifest.secrets if name not in os.environ]
     if module := re.search(r"No module named '(\w+)", message):
         owners = Site().owners([module[1]])[module[1]]

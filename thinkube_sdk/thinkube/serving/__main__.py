@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--socket-fd", type=int, help="a listening socket that this process inherited")
     parser.add_argument("--ready-fd", type=int, help="a pipe to say on that requests are taken")
+    parser.add_argument("--go-fd", type=int, help="a pipe to read the release's version from before serving")
     parser.add_argument("--name", help="the deployment's name, if not the bundle's")
     parser.add_argument("--release", default="", help="the release's version, for traces and /readyz")
     options = parser.parse_args(arguments)
@@ -59,11 +60,14 @@ def run(options: argparse.Namespace) -> int:
     from thinkube.serving.log import configure, event
 
     configure()
-    from thinkube.serving.start import StartFailed, runtime
+    from thinkube.serving.start import StartFailed, prepare
 
+    inherited = [fd for fd in (options.socket_fd, options.ready_fd, options.go_fd) if fd is not None]
+    for descriptor in inherited:
+        os.set_inheritable(descriptor, False)  # not for the agent's own children
     try:
         entry = load(options.bundle)
-        loaded = runtime(entry, options.name or entry.manifest.name, options.release)
+        candidate = prepare(entry, options.name or entry.manifest.name)
     except (EntryFailed, StartFailed) as error:
         event("not started", logging.ERROR, raised=error.__cause__, reason=error.report["message"])
         if options.ready_fd is not None:
@@ -71,8 +75,16 @@ def run(options: argparse.Namespace) -> int:
 
             announce(options.ready_fd, error.report)
         return 3
-    from thinkube.serving.server import serve
+    from thinkube.serving.server import announce, serve
 
+    release = options.release
+    if options.go_fd is not None:
+        announce(options.ready_fd, {"ok": True, "kind": candidate.agent.kind})
+        with os.fdopen(options.go_fd) as word:
+            release = word.readline().strip()
+        if not release:
+            return 0  # another release was chosen, or nobody waits any more
+    loaded = candidate.runtime(release)
     event("started", name=loaded.name, release=loaded.release, kind=loaded.agent.kind)
     serve(
         loaded, host=options.host, port=options.port, socket_fd=options.socket_fd, ready_fd=options.ready_fd

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+from dataclasses import dataclass
 from typing import Any
 
+from thinkube.model.endpoint import Endpoint
 from thinkube.model.settings import REQUEST_BYTES, REQUEST_RUNS, REQUEST_SECONDS, Setting
-from thinkube.serving.agent import Unsupported, adapt
+from thinkube.serving.agent import Agent, Unsupported, adapt
 from thinkube.serving.entry import Entry
 from thinkube.serving.runtime import Limits, Runtime
-from thinkube.serving.traces import connect
+from thinkube.serving.traces import backend, connect
 
 
 class StartFailed(Exception):
@@ -21,8 +23,25 @@ class StartFailed(Exception):
         super().__init__(f"{error}: {message}")
 
 
-def runtime(entry: Entry, name: str, release: str) -> Runtime:
-    """Adapt the object, connect traces, read the limits.
+@dataclass(frozen=True)
+class Candidate:
+    """A loaded agent that lacks only the number of its release."""
+
+    agent: Agent
+    name: str
+    title: str
+    limits: Limits
+    endpoint: Endpoint | None
+
+    def runtime(self, release: str) -> Runtime:
+        """Everything its requests share."""
+        steps = self.agent.kind in ("langgraph", "langgraph-builder", "runnable")
+        traces = connect(self.endpoint, self.name, release, handler=steps)
+        return Runtime(self.agent, self.name, release, traces, self.limits, title=self.title)
+
+
+def prepare(entry: Entry, name: str) -> Candidate:
+    """Adapt the object, read the limits, find where traces go.
 
     Raises:
         StartFailed: it is not servable, or a limit is malformed.
@@ -31,10 +50,8 @@ def runtime(entry: Entry, name: str, release: str) -> Runtime:
         agent = adapt(entry.subject)
     except Unsupported as error:
         raise StartFailed("Unsupported", str(error)) from error
-    steps = agent.kind in ("langgraph", "langgraph-builder", "runnable")
-    traces = connect(name, release, handler=steps)
     title = (inspect.getdoc(entry.subject) or "") if inspect.isroutine(entry.subject) else ""
-    return Runtime(agent, name, release, traces, limits(), title=title.partition("\n\n")[0])
+    return Candidate(agent, name, title.partition("\n\n")[0], limits(), backend())
 
 
 def limits() -> Limits:

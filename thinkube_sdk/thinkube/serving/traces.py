@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from thinkube.model.endpoint import Endpoint
 from thinkube.model.errors import ServiceError
 from thinkube.serving.log import event, trace_id
 
@@ -107,18 +108,27 @@ class Traces:
             event("traces were left unsent: the backend does not answer", logging.WARNING)
 
 
-def connect(name: str, release: str, *, handler: bool) -> Traces:
-    """Traces to the backend that is found, or none with a line in the log that says why."""
+def backend() -> Endpoint | None:
+    """Where traces go, with the libraries for it imported; None with a line in the log that says why."""
     from thinkube.services.discovery import find
 
     try:
         endpoint = find("langfuse")
     except ServiceError as error:
         event("tracing is off", reason=error.cause)
+        return None
+    import langfuse  # noqa: F401 - while the release before still serves
+
+    return endpoint
+
+
+def connect(endpoint: Endpoint | None, name: str, release: str, *, handler: bool) -> Traces:
+    """Traces to a backend, or none."""
+    if endpoint is None:
         return Traces(None, name, release)
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-    from thinkube.services.tracing import client
+    from thinkube.services.tracing import connect as connected
 
     class TraceIds(RandomIdGenerator):
         """Gives a trace the id that its request already has, so that it is the root of its own trace."""
@@ -127,6 +137,6 @@ def connect(name: str, release: str, *, handler: bool) -> Traces:
             trace = trace_id.get()
             return int(trace, 16) if trace else super().generate_trace_id()
 
-    langfuse = client(release=f"{name}@{release}" if release else None, id_generator=TraceIds())
+    client = connected(endpoint, release=f"{name}@{release}" if release else None, id_generator=TraceIds())
     event("tracing is on", backend=endpoint.backend or endpoint.service, url=endpoint.url)
-    return Traces(langfuse, name, release, handler=handler)
+    return Traces(client, name, release, handler=handler)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from thinkube.model.capture import Capture
 from thinkube.model.errors import ObjectUnsupported, UsageError
 from thinkube.model.kinds import Kind, kind_of
+from thinkube.model.release import Release
 from thinkube.targets.deployment import Deployment
 from thinkube.targets.process.target import ProcessTarget
-from thinkube.targets.target import Progress
+from thinkube.targets.target import Progress, Rollout
+from thinkube.targets.variables import settings, variables
 
 if TYPE_CHECKING:
     from thinkube.bundles.package import Package
@@ -54,21 +56,10 @@ def package(
     Example:
         tk.package(agent, out="project")
     """
-    from thinkube.bundles.package import package as bundle
-
-    say = progress or _say
-    capture, kind = captured(subject, object, say)
-    if secrets:
-        capture = replace(capture, secrets=tuple(sorted({*capture.secrets, *secrets})))
-    return bundle(
-        capture,
-        name=name or slug(capture.name),
-        out=Path(out) if out is not None else None,
-        verify=verify,
-        environment=env or _NOTHING,
-        kind=kind,
-        progress=say,
+    made, _ = _packaged(
+        subject, object, name, env=env, secrets=secrets, out=out, verify=verify, progress=progress or _say
     )
+    return made
 
 
 def deploy(
@@ -78,11 +69,10 @@ def deploy(
     object: str | None = None,
     env: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | Sequence[str] | None = None,
-    verify: bool = True,
     timeout: float = 120.0,
     progress: Progress | None = None,
 ) -> Deployment:
-    """Run an object as a service: capture, lock, verify, register, and switch traffic to it when it is ready.
+    """Run an object as a service: capture, lock, import it where it will run, register, switch traffic to it.
 
     Args:
         subject: a live object of this notebook, or the path of a notebook (.ipynb) or module (.py).
@@ -91,7 +81,6 @@ def deploy(
         object: the variable that holds the object; needed with a path.
         env: plain settings of its process; they are part of the release.
         secrets: names of environment variables to hand on, or names with values; never written down.
-        verify: import the result in a clean environment before anything else happens.
         timeout: seconds it may take until it is ready.
         progress: called with each line on what is being done; printed if not given.
 
@@ -110,20 +99,25 @@ def deploy(
 
     say = progress or _say
     given = _secrets(secrets)
-    bundle = package(
-        subject, object=object, name=name, verify=verify, env=env, secrets=tuple(given), progress=say
+    # The candidate is imported in its locked environment before it is registered: that verifies it.
+    made, kind = _packaged(
+        subject, object, name, env=env, secrets=tuple(given), out=None, verify=False, progress=say
     )
-    for missing in sorted(set(bundle.manifest.secrets) - set(given) - set(os.environ)):
+    manifest = made.manifest
+    for missing in sorted(set(manifest.secrets) - set(given) - set(os.environ)):
         say(f"{missing} is read by the code and not set here: the deployment won't have it")
-    python = environment(bundle.lock, say)
-    target, chosen = ProcessTarget(), bundle.manifest.name
-    with ordered(chosen, say):
-        release = register(bundle, chosen, _lineage(), progress=say)
-        status = roll_out(
-            target, release, python, secrets=given, timeout=timeout, capture=bundle.capture, progress=say
-        )
-    say(f"release {release.version} of {chosen} takes requests at {status.url}")
-    return Deployment(chosen, target)
+    python = environment(made.lock, say)
+    target = ProcessTarget()
+    rollout = Rollout(manifest.name, made.path, python, settings(), variables(manifest, given), timeout)
+
+    def registered() -> Release:
+        return register(replace(made, verified=True), manifest.name, _lineage(), progress=say)
+
+    with ordered(manifest.name, say):
+        say(f"importing {manifest.entrypoint} in its own environment")
+        status = roll_out(target, made, rollout, registered, kind=kind, progress=say)
+    say(f"release {status.release.version} of {status.name} takes requests at {status.url}")
+    return Deployment(status.name, target)
 
 
 def deployments() -> list[Deployment]:
@@ -141,6 +135,34 @@ def deployment(name: str) -> Deployment:
     target = ProcessTarget()
     target.status(name)
     return Deployment(name, target)
+
+
+def _packaged(
+    subject: Any,
+    variable: str | None,
+    name: str | None,
+    *,
+    env: Mapping[str, str] | None,
+    secrets: Sequence[str],
+    out: str | Path | None,
+    verify: bool,
+    progress: Progress,
+) -> tuple[Package, Kind | None]:
+    from thinkube.bundles.package import package as bundle
+
+    capture, kind = captured(subject, variable, progress)
+    if secrets:
+        capture = replace(capture, secrets=tuple(sorted({*capture.secrets, *secrets})))
+    made = bundle(
+        capture,
+        name=name or slug(capture.name),
+        out=Path(out) if out is not None else None,
+        verify=verify,
+        environment=env or _NOTHING,
+        kind=kind,
+        progress=progress,
+    )
+    return made, kind
 
 
 def captured(subject: Any, name: str | None, progress: Progress) -> tuple[Capture, Kind | None]:

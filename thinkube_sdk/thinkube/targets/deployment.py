@@ -136,7 +136,7 @@ class Deployment:
         from thinkube.targets.rollout import roll_back
 
         chosen = self._earlier(version)
-        roll_back(self._target, self.name, chosen)
+        roll_back(self._target, chosen)
         return self
 
     def delete(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import RolloutFailed
 
@@ -38,14 +39,13 @@ class NotReady(Exception):
 
 
 _FIXES = {
-    "raised": "Correct the code named above and deploy again.",
     "exited": "Code that ends its process (sys.exit, a crash, too little memory) can't be deployed.",
     "timeout": "Move slow work out of the import into a function, or allow more: deploy(…, timeout=600).",
     "cancelled": "Deploy again when you are ready.",
 }
 
 
-def explained(failure: Failure, name: str, before: str, capture: Capture | None) -> RolloutFailed:
+def explained(failure: Failure, manifest: Manifest, before: str, capture: Capture | None) -> RolloutFailed:
     """The error a user sees.
 
     Args:
@@ -53,13 +53,17 @@ def explained(failure: Failure, name: str, before: str, capture: Capture | None)
         capture: what the release was made from, to name the notebook's cells; None if unknown.
     """
     what = f"{failure.error}: {failure.message}" if failure.error else failure.message
-    cause = f"The new release of {name} did not get ready: {what}."
+    cause = f"The new release of {manifest.name} did not get ready: {what}."
     places = [place_of(frame, capture) for frame in failure.frames]
     cause += "".join(f"\n    {place}" for place in places)
     if failure.how != "raised" and failure.tail:
         cause += "\nIts last log lines:" + "".join(f"\n    {line}" for line in failure.tail[-10:])
     cause += f"\n{before} still serves." if before else "\nNothing is deployed under that name."
-    return RolloutFailed(cause, _FIXES[failure.how])
+    if failure.how != "raised":
+        return RolloutFailed(cause, _FIXES[failure.how])
+    from thinkube.bundles.verify import advice
+
+    return RolloutFailed(cause, advice(failure.error, failure.message, manifest))
 
 
 def place_of(frame: Mapping[str, Any], capture: Capture | None) -> str:

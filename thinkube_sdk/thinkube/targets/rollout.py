@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from thinkube.bundles.environments import environment, read_lock
 from thinkube.bundles.exclusive import exclusive
 from thinkube.bundles.store import Store
-from thinkube.model.capture import Capture
-from thinkube.model.errors import DeploymentNotFound
+from thinkube.model.bundle import Bundle
+from thinkube.model.errors import DeploymentNotFound, RolloutFailed
 from thinkube.model.manifest import read
 from thinkube.model.release import Release
 from thinkube.targets.failure import NotReady, explained
 from thinkube.targets.process import record
 from thinkube.targets.process.target import ProcessTarget
-from thinkube.targets.target import Progress, Rollout, Status
+from thinkube.targets.target import Progress, Rollout, Status, Target
 from thinkube.targets.variables import settings, variables
 
 
@@ -32,36 +32,54 @@ def ordered(name: str, progress: Progress) -> AbstractContextManager[None]:
 
 
 def roll_out(
-    target: ProcessTarget,
-    release: Release,
-    python: Path,
+    target: Target,
+    bundle: Bundle | Path,
+    rollout: Rollout,
+    release: Callable[[], Release],
     *,
-    secrets: Mapping[str, str],
-    timeout: float,
-    capture: Capture | None,
-    inherit: bool = False,
+    kind: str | None = None,
     progress: Progress = silent,
 ) -> Status:
-    """Give a release the traffic when it is ready.
+    """Start a bundle beside what runs; when its code is imported, make it a release and give it the traffic.
+
+    Args:
+        bundle: what it was made from, to name the notebook's cells; or only its folder.
+        release: called then: registers it, or tells the release it already is.
+        kind: what the live object is, where that is known.
+
+    Raises:
+        RolloutFailed: it did not get ready. Nothing was registered, and what ran before still does.
+    """
+    name = rollout.name
+    capture = bundle.capture if isinstance(bundle, Bundle) else None
+    try:
+        with target.candidate(rollout) as candidate:
+            if kind is not None and candidate.kind != kind:
+                raise RolloutFailed(
+                    f"{name} is a {kind} here and a {candidate.kind} when its captured code runs.",
+                    "A statement that the object needs was left out, or its name was bound again.",
+                )
+            registered = release()
+            progress(f"switching {name} to release {registered.version}")
+            return candidate.take_over(registered)
+    except NotReady as error:
+        manifest = read(rollout.bundle)
+        raise explained(error.failure, manifest, _running(target, name), capture) from error
+
+
+def roll_back(target: Target, release: Release, progress: Progress = silent) -> Status:
+    """Run an earlier release, with the secrets that the running one has.
 
     Raises:
         RolloutFailed: it did not get ready. What ran before still does.
     """
-    bundle = Store().get(release.digest)
-    rollout = Rollout(release, bundle, python, settings(), variables(read(bundle), secrets), timeout)
-    try:
-        return target.roll_out(release.name, rollout, progress, inherit=inherit)
-    except NotReady as error:
-        raise explained(error.failure, release.name, _running(target, release.name), capture) from error
-
-
-def roll_back(target: ProcessTarget, name: str, release: Release, progress: Progress = silent) -> Status:
-    """Run an earlier release, with the secrets that the running one has."""
-    with ordered(name, progress):
-        python = environment(read_lock(Store().get(release.digest)), progress)
-        return roll_out(
-            target, release, python, secrets={}, timeout=120.0, capture=None, inherit=True, progress=progress
-        )
+    with ordered(release.name, progress):
+        bundle = Store().get(release.digest)
+        python = environment(read_lock(bundle), progress)
+        given = variables(read(bundle), {})
+        rollout = Rollout(release.name, bundle, python, settings(), given, inherit=True)
+        progress(f"starting release {release.version} of {release.name}")
+        return roll_out(target, bundle, rollout, lambda: release, progress=progress)
 
 
 def resume(progress: Progress = silent) -> list[str]:
@@ -102,7 +120,7 @@ def stop_all(progress: Progress = silent) -> list[str]:
     return stopped
 
 
-def _running(target: ProcessTarget, name: str) -> str:
+def _running(target: Target, name: str) -> str:
     try:
         now = target.status(name)
     except DeploymentNotFound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,23 +16,25 @@ State = Literal["starting", "running", "restarting", "crash loop", "stopped"]
 
 @dataclass(frozen=True)
 class Rollout:
-    """A release that is to take over a deployment's traffic.
+    """What is to take over a deployment's traffic.
 
     Attributes:
-        release: what runs.
-        bundle: its folder in the content store.
+        name: the deployment's name.
+        bundle: the folder in the content store.
         python: the interpreter of its environment.
         settings: plain variables, kept with the deployment.
         variables: variables that may hold credentials: handed to the process, never written down.
         timeout: seconds it may take until it is ready.
+        inherit: variables that the running release has and `variables` lacks are kept.
     """
 
-    release: Release
+    name: str
     bundle: Path
     python: Path
     settings: Mapping[str, str]
     variables: Mapping[str, str] = field(repr=False)
     timeout: float = 120.0
+    inherit: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,34 @@ class Status:
     detail: str = ""
 
 
+class Candidate(Protocol):
+    """A release whose code has been imported where it will run, and which takes no requests yet.
+
+    Attributes:
+        kind: what sort of object it serves.
+    """
+
+    kind: str
+
+    def take_over(self, release: Release) -> Status:
+        """Give it the traffic as this release, and let the one before drain.
+
+        Raises:
+            NotReady: it does not serve. What ran before still does.
+        """
+
+
 class Target(Protocol):
     """A place where agents run."""
 
     def names(self) -> list[str]:
         """The deployments there."""
 
-    def roll_out(self, name: str, rollout: Rollout, progress: Progress) -> Status:
-        """Start a release; give it the traffic when it is ready, and then let the one before drain.
+    def candidate(self, rollout: Rollout) -> AbstractContextManager[Candidate]:
+        """Start a release beside the one that runs. It is ended again unless it takes over.
 
         Raises:
-            RolloutFailed: it did not get ready. What ran before still does.
+            NotReady: its code can't be imported there, or not in time.
         """
 
     def status(self, name: str) -> Status:

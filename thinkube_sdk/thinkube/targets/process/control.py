@@ -5,18 +5,48 @@ Standard library only. The socket lies in a folder that only its user may enter.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import select
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from thinkube.model.errors import DeploymentError
 
-Answer = Callable[[Mapping[str, Any], Callable[[], bool]], Mapping[str, Any]]
+
+class Talk:
+    """One connection, seen from either side: a JSON value a line."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+
+    def say(self, value: Mapping[str, Any]) -> None:
+        self._connection.sendall(json.dumps(value).encode() + b"\n")
+
+    def hear(self) -> dict[str, Any] | None:
+        """What the other side says next; None when it has hung up."""
+        line = self._lines.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    def gone(self) -> bool:
+        """Whether the other side has hung up."""
+        if not select.select([self._connection], [], [], 0)[0]:
+            return False
+        try:
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        self._lines.close()
+        self._connection.close()
+
+
+Answer = Callable[[Mapping[str, Any], Talk], Mapping[str, Any]]
 
 
 def listen(path: Path) -> socket.socket:
@@ -31,54 +61,62 @@ def listen(path: Path) -> socket.socket:
 
 
 def serve(server: socket.socket, answer: Answer) -> None:
-    """Answer each connection in a thread of its own, until the socket is shut."""
+    """Answer each connection's first line in a thread of its own, until the socket is shut."""
     while True:
         try:
             connection, _ = server.accept()
         except OSError:
             return
-        threading.Thread(target=_converse, args=(connection, answer), daemon=True).start()
+        threading.Thread(target=_answered, args=(connection, answer), daemon=True).start()
 
 
-def _converse(connection: socket.socket, answer: Answer) -> None:
-    with (
-        connection,
-        connection.makefile("rb") as lines,
-        contextlib.suppress(BrokenPipeError, ConnectionResetError),
-    ):
-        line = lines.readline()
-        if line:
-            result = answer(json.loads(line), lambda: _gone(connection))
-            connection.sendall(json.dumps(result).encode() + b"\n")
+def _answered(connection: socket.socket, answer: Answer) -> None:
+    with closing(Talk(connection)) as talk, suppress(BrokenPipeError, ConnectionResetError):
+        question = talk.hear()
+        if question is not None:
+            talk.say(answer(question, talk))
 
 
-def _gone(connection: socket.socket) -> bool:
-    """Whether the asker has hung up: it sends nothing after its question, so that readable means closed."""
-    return bool(select.select([connection], [], [], 0)[0])
-
-
-def ask(path: Path, question: Mapping[str, Any], timeout: float | None = 30.0) -> dict[str, Any]:
-    """Ask a supervisor.
+@contextmanager
+def talking(path: Path, timeout: float) -> Iterator[Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """Talk with a supervisor: the function says one thing and returns the answer.
 
     Raises:
         DeploymentError: nobody answers.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    with closing(Talk(connection)) as talk:
+
+        def ask(question: Mapping[str, Any]) -> dict[str, Any]:
+            try:
+                talk.say(question)
+                answer = talk.hear()
+            except OSError as error:
+                raise _silent(path, str(error)) from error
+            if answer is None:
+                raise _silent(path, "it ended before it answered")
+            return answer
+
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps(question).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                line = lines.readline()
         except OSError as error:
-            raise DeploymentError(
-                f"The supervisor at {path} does not answer: {error}.",
-                "Look into supervisor.log beside it; `thinkube up` starts it again.",
-            ) from error
-    if not line:
-        raise DeploymentError(
-            f"The supervisor at {path} ended before it answered.",
-            "Look into supervisor.log beside it; `thinkube up` starts it again.",
-        )
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+            raise _silent(path, str(error)) from error
+        yield ask
+
+
+def ask(path: Path, question: Mapping[str, Any], timeout: float = 30.0) -> dict[str, Any]:
+    """Ask a supervisor one thing.
+
+    Raises:
+        DeploymentError: nobody answers.
+    """
+    with talking(path, timeout) as say:
+        return say(question)
+
+
+def _silent(path: Path, reason: str) -> DeploymentError:
+    return DeploymentError(
+        f"The supervisor at {path} does not answer: {reason}.",
+        "Look into supervisor.log beside it; `thinkube up` starts it again.",
+    )

@@ -32,7 +32,6 @@ class Program:
     """How a release's process is started."""
 
     name: str
-    version: int
     bundle: Path
     python: Path
     env: Mapping[str, str]
@@ -40,55 +39,62 @@ class Program:
 
 
 class Worker:
-    """One process that serves on the deployment's socket."""
+    """One process: it loads the agent, waits for the word, then serves on the deployment's socket."""
 
     def __init__(self, program: Program, listener: socket.socket, log: Path) -> None:
-        read, write = os.pipe()
         self._program = program
-        self._ready = read
+        self._limit = time.monotonic() + program.timeout
         self._deadline = float("inf")
+        self._unread = b""
+        self._ready, ready = os.pipe()
+        go, self._go = os.pipe()
+        inherited = (listener.fileno(), ready, go)
         try:
             self.child = Child(
-                _argv(program, listener.fileno(), write),
-                program.env,
-                log,
-                cwd=program.bundle,
-                pass_fds=(listener.fileno(), write),
+                _argv(program, *inherited), program.env, log, cwd=program.bundle, pass_fds=inherited
             )
         except ChildFailed:
-            os.close(read)
+            self.close()
             raise
         finally:
-            os.close(write)
+            os.close(ready)
+            os.close(go)
 
-    def wait_ready(self, cancelled: Callable[[], bool] = lambda: False) -> Failure | None:
-        """Wait for its word on the ready pipe; None when it serves. A process that failed is ended."""
-        deadline = time.monotonic() + self._program.timeout
-        said = b""
-        try:
-            while not said.endswith(b"\n"):
-                if cancelled():
-                    return self._failed("cancelled", "", "the rollout was interrupted")
-                if time.monotonic() > deadline:
-                    return self._failed("timeout", "", f"it was not ready after {self._program.timeout:g} s")
-                if select.select([self._ready], [], [], 0.1)[0]:
-                    piece = os.read(self._ready, 65536)
-                    if not piece:
-                        return self._failed("exited", "", "")
-                    said += piece
-        finally:
-            if not said.endswith(b"\n"):
-                os.close(self._ready)
-        report = json.loads(said)
+    def loaded(self, cancelled: Callable[[], bool]) -> str | Failure:
+        """Wait until it has imported the agent; the agent's kind. A process that failed is ended."""
+        report = self._report(cancelled)
+        return report if isinstance(report, Failure) else str(report["kind"])
+
+    def serve(self, version: int, cancelled: Callable[[], bool]) -> Failure | None:
+        """Let it take requests as a release; None when it does. A process that failed is ended."""
+        with contextlib.suppress(BrokenPipeError):  # then its end of the other pipe is closed too
+            os.write(self._go, b"%d\n" % version)
+        report = self._report(cancelled)
+        return report if isinstance(report, Failure) else None
+
+    def _report(self, cancelled: Callable[[], bool]) -> Mapping[str, Any] | Failure:
+        """What it says next on its pipe."""
+        while b"\n" not in self._unread:
+            if cancelled():
+                return self._failed("cancelled", "", "the rollout was interrupted")
+            if time.monotonic() > self._limit:
+                return self._failed("timeout", "", f"it was not ready after {self._program.timeout:g} s")
+            if select.select([self._ready], [], [], 0.1)[0]:
+                piece = os.read(self._ready, 65536)
+                if not piece:
+                    return self._failed("exited", "", "")
+                self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        report: dict[str, Any] = json.loads(line)
         if report["ok"]:
-            return None
-        os.close(self._ready)
+            return report
         return self._failed("raised", report["error"], report["message"], tuple(report["frames"]))
 
     def _failed(
         self, how: str, error: str, message: str, frames: tuple[Mapping[str, Any], ...] = ()
     ) -> Failure:
         code = self.child.stop(0.0 if how == "timeout" else 5.0)
+        self.close()
         if how == "exited":
             message = f"its process ended with {exit_words(code)} before it was ready"
         return Failure(how, error, message, frames, self.child.tail(TAIL))
@@ -119,8 +125,9 @@ class Worker:
                 os.kill(self.child.pid, number)  # not its group: its own children serve its last requests
 
     def close(self) -> None:
-        """Let go of its pipe, when it has ended."""
+        """Let go of its pipes, when it has ended."""
         os.close(self._ready)
+        os.close(self._go)
 
 
 class Keeper:
@@ -134,6 +141,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._watch: threading.Thread | None = None
+        self.version = 0
         self.state = "starting"
         self.restarts = 0
         self.detail = ""
@@ -143,21 +151,35 @@ class Keeper:
         worker = self._worker
         return worker.child.pid if worker is not None and worker.child.alive else None
 
-    def start(self, cancelled: Callable[[], bool]) -> Failure | None:
-        """Start it for the first time; None when it serves. It is not tried again."""
+    def load(self, cancelled: Callable[[], bool]) -> str | Failure:
+        """Start it and let it import the agent; the agent's kind. It is not tried again."""
         try:
             worker = Worker(self.program, self._listener, self._log)
         except ChildFailed as error:
             return Failure("exited", "", error.cause)
-        failure = worker.wait_ready(lambda: cancelled() or self._ending.is_set())
+        loaded = worker.loaded(cancelled)
+        if not isinstance(loaded, Failure):
+            self._worker = worker
+        return loaded
+
+    def serve(self, version: int, cancelled: Callable[[], bool]) -> Failure | None:
+        """Let what was loaded take requests, and from then on watch over it; None when it serves."""
+        assert self._worker is not None
+        self.version = version
+        failure = self._worker.serve(version, cancelled)
         if failure is None:
-            self.adopt(worker)
+            self._keep_running("running")
+        else:
+            self._worker = None
         return failure
 
-    def adopt(self, worker: Worker | None) -> None:
-        """Watch over a worker that serves; without one, start one and go on trying."""
-        self._worker = worker
-        self.state = "running" if worker else "starting"
+    def keep_trying(self, version: int) -> None:
+        """Start it and serve, however often that takes."""
+        self.version = version
+        self._keep_running("starting")
+
+    def _keep_running(self, state: str) -> None:
+        self.state = state
         self._watch = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._watch.start()
 
@@ -220,7 +242,8 @@ class Keeper:
                 worker = Worker(self.program, self._listener, self._log)
             except ChildFailed as error:
                 return Failure("exited", "", error.cause)
-        failure = worker.wait_ready(self._ending.is_set)
+        loaded = worker.loaded(self._ending.is_set)
+        failure = loaded if isinstance(loaded, Failure) else worker.serve(self.version, self._ending.is_set)
         if failure is None:
             with self._lock:
                 self._worker = worker
@@ -234,9 +257,9 @@ class Keeper:
         self.detail = "\n".join([f"{reason}; failure {failures} in a row", *tail[-5:]])
 
 
-def _argv(program: Program, socket_fd: int, ready_fd: int) -> list[str]:
+def _argv(program: Program, socket_fd: int, ready_fd: int, go_fd: int) -> list[str]:
     return [
         str(program.python), "-P", "-m", "thinkube.serving",
-        "--bundle", str(program.bundle), "--socket-fd", str(socket_fd), "--ready-fd", str(ready_fd),
-        "--name", program.name, "--release", str(program.version),
+        "--bundle", str(program.bundle), "--name", program.name,
+        "--socket-fd", str(socket_fd), "--ready-fd", str(ready_fd), "--go-fd", str(go_fd),
     ]  # fmt: skip

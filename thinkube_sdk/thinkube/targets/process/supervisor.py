@@ -14,14 +14,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
 
 from thinkube.model.release import Release
+from thinkube.targets.failure import Failure
 from thinkube.targets.process import control, record
+from thinkube.targets.process.control import Talk
 from thinkube.targets.process.keeper import Keeper, Program
 from thinkube.targets.process.record import Places, Record
 
@@ -47,15 +49,29 @@ class Supervisor:
         self._stopping = threading.Event()
         self.stopped = threading.Event()
 
-    def answer(self, question: Mapping[str, Any], gone: Callable[[], bool]) -> Mapping[str, Any]:
+    def answer(self, question: Mapping[str, Any], talk: Talk) -> Mapping[str, Any]:
         """Do what a control message asks."""
-        if question["do"] == "roll out":
-            with self._rolling:
-                return self._roll_out(question, gone)
         if question["do"] == "stop":
             self.stop()
             return {"ok": True}
-        return self._status()
+        if question["do"] == "status":
+            return self._status()
+        with self._rolling:
+            variables = {**(self._variables if question["inherit"] else {}), **question["variables"]}
+            wanted = replace(
+                self._record,
+                copy=question["copy"],
+                python=question["python"],
+                settings=MappingProxyType(question["settings"]),
+                variables=tuple(sorted(variables)),
+                timeout=question["timeout"],
+            )
+            keeper = Keeper(_program(wanted, variables), self._listener, self._places.log)
+            if question["do"] == "resume":
+                assert wanted.release is not None
+                keeper.keep_trying(wanted.release.version)
+                return self._switch(keeper, wanted, variables)
+            return self._roll_out(keeper, wanted, variables, talk)
 
     def stop(self) -> None:
         """End the workers, then the supervisor."""
@@ -69,26 +85,30 @@ class Supervisor:
                 thread.join()
         self.stopped.set()
 
-    def _roll_out(self, question: Mapping[str, Any], gone: Callable[[], bool]) -> Mapping[str, Any]:
-        release = Release(
-            **{**question["release"], "lineage": MappingProxyType(question["release"]["lineage"])}
-        )
-        variables = {**(self._variables if question["inherit"] else {}), **question["variables"]}
-        wanted = replace(
-            self._record,
-            release=release,
-            copy=question["copy"],
-            python=question["python"],
-            settings=MappingProxyType(question["settings"]),
-            variables=tuple(sorted(variables)),
-            timeout=question["timeout"],
-        )
-        keeper = Keeper(_program(wanted, variables), self._listener, self._places.log)
-        if question["keep_trying"]:
-            keeper.adopt(None)
-        elif (failure := keeper.start(lambda: gone() or self._stopping.is_set())) is not None:
-            shutil.rmtree(wanted.copy)
-            return {"ok": False, "failure": asdict(failure)}
+    def _roll_out(
+        self, keeper: Keeper, wanted: Record, variables: Mapping[str, str], talk: Talk
+    ) -> Mapping[str, Any]:
+        """Load a release; switch to it when the asker, who now knows its version, says so."""
+
+        def cancelled() -> bool:
+            return talk.gone() or self._stopping.is_set()
+
+        loaded = keeper.load(cancelled)
+        if isinstance(loaded, Failure):
+            return _failed(loaded, wanted)
+        talk.say({"ok": True, "kind": loaded})
+        word = talk.hear()
+        if word is None:
+            keeper.stop(0.0)
+            return _failed(Failure("cancelled", "", "the rollout was interrupted"), wanted)
+        lineage = MappingProxyType(word["release"]["lineage"])
+        release = Release(**{**word["release"], "lineage": lineage})
+        if (failure := keeper.serve(release.version, cancelled)) is not None:
+            return _failed(failure, wanted)
+        return self._switch(keeper, replace(wanted, release=release), variables)
+
+    def _switch(self, keeper: Keeper, wanted: Record, variables: Mapping[str, str]) -> Mapping[str, Any]:
+        """Give a release the traffic, and let the one before drain."""
         before, self._keeper = self._keeper, keeper
         old_copy, self._record, self._variables = self._record.copy, wanted, variables
         record.write(self._places, wanted)
@@ -118,16 +138,14 @@ class Supervisor:
         }
 
 
+def _failed(failure: Failure, wanted: Record) -> Mapping[str, Any]:
+    shutil.rmtree(wanted.copy)
+    return {"ok": False, "failure": asdict(failure)}
+
+
 def _program(wanted: Record, variables: Mapping[str, str]) -> Program:
-    assert wanted.release is not None
-    return Program(
-        wanted.name,
-        wanted.release.version,
-        Path(wanted.copy),
-        Path(wanted.python),
-        {**variables, **wanted.settings},
-        wanted.timeout,
-    )
+    env = {**variables, **wanted.settings}
+    return Program(wanted.name, Path(wanted.copy), Path(wanted.python), env, wanted.timeout)
 
 
 def _listen(port: int) -> tuple[socket.socket, int]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,10 +21,23 @@ from thinkube.targets.child import Child, ChildFailed
 from thinkube.targets.failure import Failure, NotReady
 from thinkube.targets.process import control, record
 from thinkube.targets.process.record import Places
-from thinkube.targets.target import Progress, Rollout, State, Status
+from thinkube.targets.target import Rollout, State, Status
 
 START_SECONDS = 20.0
 STOP_SECONDS = 45.0
+
+
+class ProcessCandidate:
+    """See `Candidate`."""
+
+    def __init__(self, name: str, kind: str, say: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+        self.kind = kind
+        self._name = name
+        self._say = say
+
+    def take_over(self, release: Release) -> Status:
+        told = {**asdict(replace(release, lineage={})), "lineage": dict(release.lineage)}
+        return _status(self._name, _heard(self._say({"release": told})))
 
 
 class ProcessTarget:
@@ -35,34 +49,26 @@ class ProcessTarget:
             return []
         return sorted(path.parent.name for path in root.glob("*/deployment.json"))
 
-    def roll_out(self, name: str, rollout: Rollout, progress: Progress, *, inherit: bool = False) -> Status:
-        """See `Target.roll_out`.
-
-        Args:
-            inherit: variables that the running release has and `rollout` lacks are kept.
-
-        Raises:
-            NotReady: it did not get ready.
-        """
-        places = record.places(name)
+    @contextmanager
+    def candidate(self, rollout: Rollout) -> Iterator[ProcessCandidate]:
+        places = record.places(rollout.name)
         places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy = _copy(rollout, places)
-        progress(f"starting release {rollout.release.version}")
         try:
             supervise(places)
-            question = _question(
-                rollout.release, copy, rollout.python, rollout.settings, rollout.variables, rollout.timeout
-            )
-            answer = control.ask(places.control, {**question, "inherit": inherit}, rollout.timeout + 60)
+            question = {
+                "do": "roll out",
+                "copy": str(_copy(rollout, places)),
+                "python": str(rollout.python),
+                "settings": dict(rollout.settings),
+                "variables": dict(rollout.variables),
+                "timeout": rollout.timeout,
+                "inherit": rollout.inherit,
+            }
+            with control.talking(places.control, rollout.timeout + 60) as say:
+                yield ProcessCandidate(rollout.name, _heard(say(question))["kind"], say)
         finally:
             if record.read(places) is None:
                 self._remove(places)
-        if not answer["ok"]:
-            failure = answer["failure"]
-            raise NotReady(
-                Failure(**{**failure, "frames": tuple(failure["frames"]), "tail": tuple(failure["tail"])})
-            )
-        return _status(name, answer)
 
     def status(self, name: str) -> Status:
         places = record.places(name)
@@ -96,10 +102,16 @@ class ProcessTarget:
         if saved is None or saved.release is None or places.supervised():
             return
         supervise(places)
-        question = _question(
-            saved.release, Path(saved.copy), python, saved.settings, variables, saved.timeout
-        )
-        control.ask(places.control, {**question, "keep_trying": True})
+        question = {
+            "do": "resume",
+            "copy": saved.copy,
+            "python": str(python),
+            "settings": dict(saved.settings),
+            "variables": dict(variables),
+            "timeout": saved.timeout,
+            "inherit": False,
+        }
+        control.ask(places.control, question)
 
     def _remove(self, places: Places) -> None:
         _stop(places)
@@ -151,31 +163,17 @@ def _supervisor_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _question(
-    release: Release,
-    copy: Path,
-    python: Path,
-    settings: Mapping[str, str],
-    variables: Mapping[str, str],
-    timeout: float,
-) -> dict[str, Any]:
-    return {
-        "do": "roll out",
-        "release": {**asdict(replace(release, lineage={})), "lineage": dict(release.lineage)},
-        "copy": str(copy),
-        "python": str(python),
-        "settings": dict(settings),
-        "variables": dict(variables),
-        "timeout": timeout,
-        "inherit": False,
-        "keep_trying": False,
-    }
+def _heard(answer: dict[str, Any]) -> dict[str, Any]:
+    if answer["ok"]:
+        return answer
+    told = answer["failure"]
+    raise NotReady(Failure(**{**told, "frames": tuple(told["frames"]), "tail": tuple(told["tail"])}))
 
 
 def _copy(rollout: Rollout, places: Places) -> Path:
     """A copy of the bundle to run in: what an agent writes beside its code stays out of the store."""
     places.copies.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{rollout.release.version}-", dir=places.copies))
+    folder = Path(tempfile.mkdtemp(prefix="release-", dir=places.copies))
     shutil.copytree(rollout.bundle, folder, dirs_exist_ok=True)
     return folder
 
