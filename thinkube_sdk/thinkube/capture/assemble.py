@@ -11,7 +11,7 @@ from thinkube.capture.credentials import refuse_credentials, secret_name
 from thinkube.capture.needs import Needs, Selection
 from thinkube.capture.reading import Reading, read
 from thinkube.capture.refusals import refuse
-from thinkube.capture.render import Renderer
+from thinkube.capture.render import Renderer, drop_unused_imports
 from thinkube.capture.report import decisions
 from thinkube.capture.shipped import shipped_files
 from thinkube.capture.special import SECRETIVE

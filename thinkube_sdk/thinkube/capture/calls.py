@@ -181,6 +181,9 @@ class Calls(Classes):
 
     def run_callbacks(self, callbacks: Values, given: Values) -> None:
         """Follow functions that something else will call with objects we can only bound."""
+        if self.applying:
+            return
+        self.assumed += 1
         for callback in sorted(callbacks, key=_order):
             target = callback
             arguments = Arguments([], {}, given)
@@ -199,6 +202,7 @@ class Calls(Classes):
                 self.call = Call(outer, frozenset((target, function)), "__call__", builds=False)
                 self.follow(function, arguments)
                 self.call = outer
+        self.assumed -= 1
 
     # Methods.
     def method(self, node: ast.Call, receiver: Value, verb: str, arguments: Arguments, bare: bool) -> Values:

@@ -13,7 +13,9 @@ from thinkube.model.errors import SecretInSource
 
 # A cheap look at every string first: detect-secrets takes 200 ms to load.
 _SHAPE = re.compile(
-    r"^(?=[^\s]{16,}$)(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_\-+/=.:]+$|BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@|^eyJ[\w-]+\."
+    r"(?<![A-Za-z0-9])(AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9]|sk-|sk_|rk_|pk_live|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|eyJ|SG\.|hf_|"
+    r"AIza|gsk_|tvly-|nvapi-|lsv2_|pplx-|r8_|npm_|pypi-|dckr_pat_|xai-|key-)[A-Za-z0-9._-]{10,}|BEGIN [A-Z0-9 ]*PRIVATE KEY|"
+    r"://[^/\s:@]+:[^/\s@]+@|AccountKey=|[MNO][A-Za-z\d_-]{23,25}\.[A-Za-z\d_-]{6}\.[A-Za-z\d_-]{27}|hooks\.slack\.com/services/\w+"
 )
 _HASH = re.compile(
     r"^([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{128}|sha\d+[:-].*)$", re.I
@@ -94,7 +96,16 @@ def _strings(nodes: list[ast.AST]) -> list[tuple[ast.Constant, str]]:
 def _innocent(value: str) -> bool:
     if len(value) < 5 or _HARMLESS.match(value) or _UUID.match(value) or _HASH.match(value):
         return True
-    return bool(PLACEHOLDER.search(value)) and "://" not in value
+    if "://" in value or "PRIVATE KEY" in value:
+        return bool(
+            re.search(
+                r"://[^/\s]*(<|\{|user:pass|username:password|:\*+@|:password@|:postgres@|:guest@|:root@)",
+                value,
+            )
+        )
+    return bool(PLACEHOLDER.search(value)) and not (
+        _SHAPE.search(value) and re.search(r"[A-Za-z0-9]{20}", value)
+    )
 
 
 def _judge(value: str, name: str, named: bool) -> str | None:

@@ -209,6 +209,7 @@ class Follower(Expressions):
     def _do_importfrom(self, node: ast.ImportFrom) -> None:
         module = "." * node.level + (node.module or "")
         if module == "__future__":
+            self.record.always = "changes how the source is read"
             self.lazy_annotations = self.lazy_annotations or any(a.name == "annotations" for a in node.names)
         for alias in node.names:
             if alias.name == "*":
@@ -274,11 +275,14 @@ class Follower(Expressions):
             plain = all(
                 v.kind == "import" and known.TRANSPARENT_DECORATORS.match(_short(v.name)) for v in found
             )
-            if (found and plain) or self._transparent(decorator, found):
+            if (found and plain) or self._transparent(found):
                 continue
             self.registers(decorator, current)
+            # A library's decorator takes the function in; it does not call it yet.
+            self.applying = all(v.kind == "import" for v in found)
             for callee in sorted(found, key=lambda v: v.serial):
                 result |= self.apply(decorator, callee, Arguments([current]), bare=False)
+            self.applying = False
             current = frozenset(v for v in result if v.kind not in {"text", "prompt"}) or current
             if not any(value in v.holds or v is value for v in current):
                 for v in current:
@@ -286,7 +290,7 @@ class Follower(Expressions):
                         v.holds.add(value)
         return current
 
-    def _transparent(self, decorator: ast.expr, found: Values) -> bool:
+    def _transparent(self, found: Values) -> bool:
         names = {name for v in found for name in (v.name, *(h.name for h in v.holds if h.kind == "import"))}
         return bool(names) and all(known.TRANSPARENT_DECORATORS.match(_short(name)) for name in names if name)
 

@@ -40,6 +40,8 @@ class Machine:
         self.call: Call | None = None
         self.weak = 0
         self.loops = 0
+        self.assumed = 0
+        self.applying = False
         self.bound: set[str] = set()
         self.statement: ast.stmt = ast.Pass()
         self.bare: ast.expr | None = None
@@ -123,7 +125,7 @@ class Machine:
             frame = frame.parent
         here = name in self.record.binds and name not in self.bindings
         if name not in self.bound and not here:
-            self.record.reads.setdefault(name, line)
+            (self.record.soft if self.assumed else self.record.reads).setdefault(name, line)
         found = self.now.get(name)
         if found is None:
             return frozenset((self.imported(f"builtins.{name}"),)) if name in BUILTINS else NOTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class Needs:
         self.again: set[tuple[Value, int]] = set()
         self.named: set[tuple[str, int]] = set()
         self.positions = {name: [b.index for b in found] for name, found in self.machine.bindings.items()}
+        self.by_text = False
         self.skipped = {s.index for s in reading.statements if s.pragma == "skip"}
         self.stars = [r.index for r in self.records if any(not self.machine.public_names(m) for m in r.stars)]
         self.varying, self.epochs = self._varying()
@@ -148,12 +150,49 @@ class Needs:
                 self._need_values(local, time, label)
             elif read not in scope.writes or self.reaching(read, time):
                 self._need_name(read, time, label, value.made)
+        if scope.dynamic:
+            self._need_by_text(label, value.made)
         for write in scope.writes:
             if self.reaching(write, time):
                 self._need_name(write, time, label, value.made)
         for hint in scope.hints:
             if self._enclosed(value, hint) is None and self.reaching(hint, time):
                 self._need_name(hint, time, label, value.made)
+
+    def _need_by_text(self, label: str, index: int) -> None:
+        """Code that finds names by their text may find any definition, import or constant."""
+        if self.by_text:
+            return
+        self.by_text = True
+        for name in self.machine.bindings:
+            found = self.reaching(name, self.end)
+            if found and all(self._plain(binding) for binding in found) and self._complete(name, set()):
+                self._need_name(name, self.end, f"text run by {label}", index)
+
+    def _plain(self, binding: Binding) -> bool:
+        node = self.reading.statements[binding.index].node
+        if isinstance(
+            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+        ):
+            return not any(value.kind in {"opaque", "container"} for value in binding.values)
+        return isinstance(node, ast.Assign) and isinstance(node.value, (ast.Constant, ast.UnaryOp))
+
+    def _complete(self, name: str, seen: set[str]) -> bool:
+        """Whether everything that `name` needs is there."""
+        if name in seen or name in BUILTINS:
+            return True
+        seen.add(name)
+        found = self.reaching(name, self.end)
+        needed: set[str] = set()
+        for binding in found:
+            needed.update(self.records[binding.index].reads)
+            for value in binding.values:
+                if value.kind == "function":
+                    needed.update(read for read in value.scope.reads if self._enclosed(value, read) is None)
+                elif value.kind == "class":
+                    for member in value.holds:
+                        needed.update(member.scope.reads if member.kind == "function" else ())
+        return bool(found) and all(self._complete(other, seen) for other in needed)
 
     def _enclosed(self, value: Value, name: str) -> Values | None:
         frame = value.frame
@@ -200,6 +239,9 @@ class Needs:
         label = self._label(index)
         for name in record.reads:
             self._need_name(name, index, label, index)
+        for name in record.soft:
+            if self.reaching(name, index):
+                self._need_name(name, index, label, index)
         for hint in record.hints:
             if self.reaching(hint, self.end):
                 self._need_name(hint, self.end, label, index)

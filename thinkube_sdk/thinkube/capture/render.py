@@ -321,3 +321,23 @@ def _edit(lines: list[str], numbers: list[int], part: ast.AST, text: str) -> Non
     lines[first] = before + text + (after if first == last else "")
     for place in range(first + 1, last + 1):
         lines[place] = after if place == last and after.strip() else ""
+
+
+def drop_unused_imports(reading: Reading, selection: Selection, module: Module) -> bool:
+    """Take out imports that only served what was replaced; tells whether there were any."""
+    try:
+        tree = ast.parse("\n".join(module.lines))
+    except SyntaxError:
+        return False
+    loaded = {node.id for node in walk(tree) if isinstance(node, ast.Name)}
+    found = False
+    for index in list(selection.kept):
+        if isinstance(reading.statements[index].node, (ast.Import, ast.ImportFrom)):
+            used = selection.used.get(index, set())
+            unused = used - loaded - {"*"}
+            if unused:
+                found = True
+                used -= unused
+                if not used:
+                    del selection.kept[index]
+    return found

@@ -53,11 +53,14 @@ class _Walk:
             assert isinstance(node, ast.Name)
             if isinstance(node.ctx, ast.Load):
                 self.load(node.id, node.lineno)
-                if node.id in {"eval", "exec", "globals"}:
-                    self.dynamic = True
             else:
                 self.stores.add(node.id)
             return
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            given = len(node.args) + len(node.keywords)
+            text = not (node.args and isinstance(node.args[0], ast.Constant))
+            if (node.func.id in {"eval", "exec"} and given == 1 and text) or node.func.id == "globals":
+                self.dynamic = True
         if isinstance(node, ast.Global):
             self.globals.update(node.names)
         elif isinstance(node, ast.Nonlocal):

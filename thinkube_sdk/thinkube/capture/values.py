@@ -140,6 +140,7 @@ class Record:
     Attributes:
         binds: names it binds, with their objects; `strong` are those it surely binds; `deleted` those it deletes.
         reads: names it reads, with the line.
+        soft: names that a function reads which the statement may or may not call.
         changed: objects it changes, and whether that is sure.
         externals: effects outside the process.
         secrets: variables of the environment it fills from a prompt or a placeholder.
@@ -158,6 +159,7 @@ class Record:
     strong: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     reads: dict[str, int] = field(default_factory=dict)
+    soft: dict[str, int] = field(default_factory=dict)
     changed: dict[Value, bool] = field(default_factory=dict)
     externals: list[External] = field(default_factory=list)
     secrets: dict[str, None] = field(default_factory=dict)
