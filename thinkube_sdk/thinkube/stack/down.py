@@ -13,12 +13,15 @@ from types import MappingProxyType
 from thinkube.model.errors import StackError
 from thinkube.services import state
 from thinkube.services.state import State
+from thinkube.targets.rollout import stop_all
 
 _SECONDS = 30.0
 
 
 def down(progress: Callable[[str], None] = lambda _: None) -> None:
-    """Stop the services on this machine. Data, ports and credentials stay for the next start.
+    """Stop the services on this machine and the deployed agents.
+
+    Data, ports, credentials and deployments stay for the next start.
 
     Calling it when nothing runs is harmless.
 
@@ -28,6 +31,7 @@ def down(progress: Callable[[str], None] = lambda _: None) -> None:
     Raises:
         StackError: the supervisor can't be stopped.
     """
+    stop_all(progress)
     current = state.read()
     if not state.supervised():
         if current is not None and current.supervisor:

@@ -14,6 +14,7 @@ from thinkube.services.state import LocalService, State
 from thinkube.stack.programs import choose
 from thinkube.stack.wanted import read_wanted, write_wanted
 from thinkube.targets.child import Child, exit_words
+from thinkube.targets.rollout import resume
 
 Progress = Callable[[str], None]
 
@@ -23,7 +24,8 @@ _LOG = "supervisor.log"
 def up(only: Sequence[str] | None = None, progress: Progress = lambda _: None) -> State:
     """Start the services on this machine; return when all of them can be used.
 
-    Calling it again is harmless: what runs goes on, what is missing is started.
+    Calling it again is harmless: what runs goes on, what is missing is started. Without a choice, deployed
+    agents that `down` had stopped are started too.
 
     Args:
         only: services to start (`mlflow`, `nats`, …), with what they need. All without a choice.
@@ -44,7 +46,10 @@ def up(only: Sequence[str] | None = None, progress: Progress = lambda _: None) -
     if current is not None:
         os.kill(current.supervisor, signal.SIGHUP)
     try:
-        return _wait(names, progress, supervisor, current)
+        started = _wait(names, progress, supervisor, current)
+        if not only:
+            resume(progress)
+        return started
     except KeyboardInterrupt:
         if supervisor is not None:
             supervisor.stop()
