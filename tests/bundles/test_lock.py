@@ -188,6 +188,63 @@ def test_an_editable_install_is_carried_as_a_wheel(
     )
 
 
+@pytest.mark.usefixtures("cache")
+def test_an_editable_project_is_built_again_when_its_own_files_change(
+    make: Make, project: Path, install: Callable[..., Path]
+) -> None:
+    install("--editable", str(project))
+    capture = make("import ada_tools\nagent = ada_tools.greet\n")
+
+    def builds() -> bool:
+        said: list[str] = []
+        lock(capture, progress=said.append)
+        return any("ada-tools" in message for message in said)
+
+    package = project / "src" / "ada_tools"
+    assert builds()
+    assert not builds()
+    (project / "look.ipynb").write_text("{}")
+    (project / "src" / "notes.csv").write_text("1\n")
+    assert not builds(), "a notebook beside the package is no part of it"
+    (project / "mlruns").mkdir()
+    builds()
+    (project / "mlruns" / "metrics").write_text("1\n")
+    assert not builds(), "neither is the output of an experiment"
+    for change in (
+        lambda: (package / "more.py").write_text("x = 1\n"),
+        lambda: (package / "__init__.py").write_text("def greet() -> str:\n    return 'Good night'\n"),
+        lambda: (package / "words.txt").unlink(),
+        lambda: (project / "pyproject.toml").write_text((project / "pyproject.toml").read_text() + "\n"),
+        lambda: (project / ".gitignore").write_text("*.tmp\n"),
+    ):
+        change()
+        assert builds()
+        assert not builds()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_project_that_generates_files_is_looked_at_as_a_whole(
+    make: Make, project: Path, install: Callable[..., Path]
+) -> None:
+    hook = (
+        "from hatchling.builders.hooks.plugin.interface import BuildHookInterface as B\n\n\nclass Hook(B):\n"
+    )
+    hook += "    def initialize(self, version, build_data):\n"
+    hook += "        made = f'{self.root}/.made.py'\n        open(made, 'w').write('words = ' + "
+    hook += "repr(open(f'{self.root}/data/words.csv').read()))\n"
+    hook += "        build_data['force_include'][made] = 'ada_tools/made.py'\n"
+    (project / "hatch_build.py").write_text(hook)
+    (project / "data").mkdir()
+    (project / "data" / "words.csv").write_text("a,b\n")
+    with (project / "pyproject.toml").open("a") as settings:
+        settings.write("[tool.hatch.build.targets.wheel.hooks.custom]\n")
+    install("--editable", str(project))
+    capture = make("import ada_tools\nagent = ada_tools.greet\n")
+    assert wheel(lock(capture), "ada-tools").read("ada_tools/made.py") == b"words = 'a,b\\n'"
+    (project / "data" / "words.csv").write_text("c\n")
+    assert wheel(lock(capture), "ada-tools").read("ada_tools/made.py") == b"words = 'c\\n'"
+
+
 def test_wheel_and_git_installs_are_carried_as_they_are_installed(
     make: Make, project: Path, install: Callable[..., Path], tmp_path: Path
 ) -> None:

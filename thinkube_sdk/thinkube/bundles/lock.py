@@ -12,13 +12,13 @@ from pathlib import Path
 
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from thinkube.bundles.environments import this_platform
 from thinkube.bundles.installed import Site, module_location
 from thinkube.bundles.needs import Need, clients, needs
 from thinkube.bundles.progress import Progress, silent
-from thinkube.bundles.wheels import carry, fingerprint
+from thinkube.bundles.wheels import carry
 from thinkube.model.capture import Capture
 from thinkube.model.errors import DistributionMissing
 from thinkube.model.lock import Lock, Pin, Wheel
@@ -67,8 +67,8 @@ def lock(capture: Capture, *, progress: Progress = silent) -> Lock:
         distribution = site.get(name)
         assert distribution is not None
         carried = name == SDK or distribution.unindexed
-        wheel = carry(distribution, fingerprint(distribution), progress) if carried else None
-        pins.append(Pin(name, distribution.version, wheel))
+        wheel = carry(distribution, progress) if carried else None
+        pins.append(_pin(name, distribution.version, wheel))
     result = Lock(
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         platform=this_platform(),
@@ -226,6 +226,11 @@ def _missing(need: Need, capture: Capture) -> DistributionMissing:
     )
 
 
+def _pin(name: str, version: str, wheel: Wheel | None) -> Pin:
+    """A pin, whose wheel may be newer than the metadata of the editable install it was built from."""
+    return Pin(name, str(parse_wheel_filename(wheel.filename)[1]) if wheel else version, wheel)
+
+
 def _key(capture: Capture, asked: list[Need], site: Site) -> str:
     parts = [
         _FORMAT,
@@ -267,7 +272,7 @@ def _recall(key: str, site: Site, progress: Progress) -> Lock | None:
         # An edited source changes its dependencies only with its metadata, which `key` covers.
         if distribution is None:
             return None
-        wheels[name] = carry(distribution, fingerprint(distribution), progress)
-    pins = tuple(Pin(name, version, wheels.get(name)) for name, version in document["pins"])
+        wheels[name] = carry(distribution, progress)
+    pins = tuple(_pin(name, version, wheels.get(name)) for name, version in document["pins"])
     notes, roots, absent = (tuple(document[key]) for key in ("notes", "roots", "absent"))
     return Lock(document["python"], document["platform"], pins, notes, roots, absent)

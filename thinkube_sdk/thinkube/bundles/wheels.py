@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from thinkube.bundles.freshness import fingerprint, learn, whole
 from thinkube.bundles.indexes import uv_environment
 from thinkube.bundles.installed import Distribution
 from thinkube.bundles.progress import Progress
@@ -34,37 +35,32 @@ _INSTALLER = {
     "uv_build.json",
     "RECORD.jws",
 }
-_SKIPPED = {"__pycache__", "node_modules", "build", "dist", "site-packages"}
 
 
-def fingerprint(distribution: Distribution) -> str:
-    """Changes when a file of the distribution, or of its source folder if it is editable, does."""
-    files = _source_files(distribution.source) if distribution.source else _installed_files(distribution)
-    digest = hashlib.sha256(f"{distribution.name} {distribution.version}\n".encode())
-    for path, status in files:
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def carry(distribution: Distribution, mark: str, progress: Progress) -> Wheel:
-    """The distribution as a wheel.
-
-    Args:
-        mark: its `fingerprint`, under which the wheel is kept for the next time.
+def carry(distribution: Distribution, progress: Progress) -> Wheel:
+    """The distribution as a wheel, kept for as long as its files are the same.
 
     Raises:
         BundleError: its files are not what its RECORD says, or its project does not build.
     """
-    folder = cache() / "wheels" / mark
-    if kept := sorted(folder.glob("*.whl")):
-        return Wheel(kept[0].name, kept[0].read_bytes(), distribution.unindexed or "kept with the release")
-    if source := distribution.source:
-        progress(f"building a wheel of {distribution.name} from {source}")
-        filename, content = _build(distribution, source)
-    else:
+    reason = distribution.unindexed or "kept with the release"
+    mark = fingerprint(distribution)
+    if kept := sorted((cache() / "wheels" / mark).glob("*.whl")):
+        return Wheel(kept[0].name, kept[0].read_bytes(), reason)
+    source = distribution.source
+    if source is None:
         filename, content = _pack(distribution.name, dict(_wheel_files(distribution)))
-    _keep(folder / filename, content)
-    return Wheel(filename, content, distribution.unindexed or "kept with the release")
+    else:
+        progress(f"building a wheel of {distribution.name} from {source}")
+        before = whole(source)
+        files = _build(distribution, source)
+        learn(source, files)
+        filename, content = _pack(distribution.name, files)
+        if whole(source) != before:
+            return Wheel(filename, content, reason)  # someone is writing there: the next look is a new one
+        mark = fingerprint(distribution)
+    _keep(cache() / "wheels" / mark / filename, content)
+    return Wheel(filename, content, reason)
 
 
 def _keep(path: Path, content: bytes) -> None:
@@ -74,33 +70,8 @@ def _keep(path: Path, content: bytes) -> None:
     Path(file.name).replace(path)
 
 
-def _source_files(source: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Files a build may read: everything but hidden folders, build outputs and virtual environments."""
-    for folder, folders, files in os.walk(source):
-        if "pyvenv.cfg" in files:
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
-        for name in sorted(files):
-            path = Path(folder, name)
-            try:
-                yield str(path), path.stat()
-            except FileNotFoundError:
-                continue  # gone between listing and looking; the next look sees another fingerprint
-
-
-def _installed_files(distribution: Distribution) -> Iterator[tuple[str, os.stat_result]]:
-    for name in distribution.files():
-        path = distribution.folder.parent / name
-        try:
-            yield str(path), path.stat()
-        except FileNotFoundError:
-            if not name.endswith(".pyc"):
-                yield str(path), os.stat_result([0] * 10)
-
-
-def _build(distribution: Distribution, source: Path) -> tuple[str, bytes]:
-    """Build the project with its own backend, then write the result in our deterministic form."""
+def _build(distribution: Distribution, source: Path) -> dict[str, bytes]:
+    """The files of the wheel that the project's own backend builds."""
     with tempfile.TemporaryDirectory(prefix="thinkube-wheel-") as out:
         command = [
             uv(), "build", "--wheel", "--no-create-gitignore", "--python", sys.executable, "--out-dir", out,
@@ -121,7 +92,7 @@ def _build(distribution: Distribution, source: Path) -> tuple[str, bytes]:
         [built] = Path(out).glob("*.whl")
         with zipfile.ZipFile(built) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
-            return _pack(distribution.name, {name: archive.read(name) for name in names})
+            return {name: archive.read(name) for name in names}
 
 
 def _wheel_files(distribution: Distribution) -> Iterator[tuple[str, bytes]]:
