@@ -43,6 +43,11 @@ def test_an_exception_at_import_is_shown_at_its_cell(make: Make) -> None:
     assert "cell 4, line 2: return {}['index']" in refusal.cause
 
 
+def test_the_way_out_fits_where_the_code_came_from(make: Make) -> None:
+    assert "Restart the kernel" in refusal_of(make("agent = 1 / 0\n")).fix
+    assert "python tools.py" in refusal_of(make("agent = 1 / 0\n", notebook="tools.py")).fix
+
+
 def test_an_exception_in_a_shipped_module_names_the_file(make: Make) -> None:
     helper = CapturedFile("tools/helper.py", b"x = 1\n1 / 0\n", "agent.py imports it")
     refusal = refusal_of(make("import tools.helper\nagent = print\n", imports=(), files=(helper,)))

@@ -122,7 +122,7 @@ def _failure(
     at = "".join(f"\n    {place}" for place in places)
     return VerificationFailed(
         f"{capture.name} does not import in a clean environment: {error}: {message}{at}",
-        advice(error, message, manifest),
+        advice(error, message, manifest, capture.notebook),
     )
 
 
@@ -141,7 +141,8 @@ def _place(frame: Mapping[str, Any], folder: Path, capture: Capture) -> str | No
     return f"{origin or f'line {line} of the captured code'}: {text}"
 
 
-def advice(error: str, message: str, manifest: Manifest) -> str:
+def advice(error: str, message: str, manifest: Manifest, notebook: str | None = None) -> str:
+    """What to do about an exception at import, for the author of `notebook` (or of a module)."""
     unset = [name for name in manifest.secrets if name not in os.environ]
     if module := re.search(r"No module named '(\w+)", message):
         owners = Site().owners([module[1]])[module[1]]
@@ -167,9 +168,9 @@ def advice(error: str, message: str, manifest: Manifest) -> str:
         return (
             "A statement that binds the name was left out, or ran only in an earlier session: see the report."
         )
-    return (
-        "Restart the kernel and run all cells: what fails there fails here. `verify=False` skips this check."
-    )
+    if notebook and notebook.endswith(".py"):
+        return f"Run `python {notebook}` in a new process: what fails there fails here."
+    return "Restart the kernel and run all cells: what fails there fails here."
 
 
 def _text(output: bytes | str | None) -> str:
