@@ -8,10 +8,12 @@ import sys
 from collections.abc import Collection
 
 from thinkube.capture.credentials import refuse_credentials, secret_name
+from thinkube.capture.frozen import freeze_values
 from thinkube.capture.needs import Needs, Selection
 from thinkube.capture.reading import Reading, read
 from thinkube.capture.refusals import refuse
-from thinkube.capture.render import Renderer, drop_unused_imports
+from thinkube.capture.render import Module, Renderer
+from thinkube.capture.tidy import drop_unused_imports, mark_oddities
 from thinkube.capture.report import decisions
 from thinkube.capture.shipped import shipped_files
 from thinkube.capture.special import SECRETIVE
@@ -35,29 +37,24 @@ def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capt
 
 
 def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:
-    del freeze
+    frozen = freeze_values(freeze, trace.live.namespace if trace.live else None)
     reading = read(trace)
-    selection = Needs(reading, name, lambda _index: False).run()
+    selection = Needs(reading, name, frozen).run()
     refuse(reading, selection, name, trace)
     replaced, asked = _prompts(reading, selection)
-    extra = ["from IPython.display import display"] if "display" in selection.missing else []
+    stored = [frozen[each] for each in selection.loads]
+    ours = {line for each in stored for line in each.imports}
+    if "display" in selection.missing:
+        ours.add("from IPython.display import display")
     if replaced and not any("os" in selection.used.get(i, ()) for i in selection.kept):
-        extra.insert(0, "import os")
-    source_name = trace.notebook or "a notebook"
-    module = Renderer(reading, selection, replaced, {}).render(
-        f"`{name}`, captured from {source_name}.", extra
-    )
+        ours.add("import os")
+    title = f"`{name}`, captured from {trace.notebook or 'a notebook'}."
+    module = Renderer(reading, selection, replaced, frozen).render(title, sorted(ours))
+    if replaced and drop_unused_imports(reading, selection, module):
+        module = Renderer(reading, selection, replaced, frozen).render(title, sorted(ours))
+    tree = _parsed(module, name)
+    mark_oddities(reading, selection, module, tree)
     text = "\n".join(module.lines) + "\n"
-    try:
-        tree = ast.parse(text)
-        compile(tree, "<capture>", "exec")
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        where = module.origins[line - 1] if 0 < line <= len(module.origins) else None
-        raise SourceRefused(
-            f"The source of `{name}` is not valid on its own: {error} ({where or f'line {line}'}).",
-            "Rewrite that statement as plain Python.",
-        ) from error
     nodes = walk(tree)
     refuse_credentials(nodes, module.origins)
     files, local_nodes = shipped_files(reading, selection, nodes, trace)
@@ -72,10 +69,26 @@ def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:
         requirements=tuple(dict.fromkeys(reading.requirements)),
         services=services,
         secrets=tuple(sorted(secrets)),
-        files=files,
+        files=(*files, *(each.file for each in stored)),
         report=decisions(reading, selection, name),
         notebook=trace.notebook,
     )
+
+
+def _parsed(module: Module, name: str) -> ast.Module:
+    """The module's syntax tree, compiled once to be sure that it will import."""
+    text = "\n".join(module.lines) + "\n"
+    try:
+        tree = ast.parse(text)
+        compile(tree, "<capture>", "exec")
+    except (SyntaxError, ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None) or 1
+        where = module.origins[line - 1] if 0 < line <= len(module.origins) else None
+        raise SourceRefused(
+            f"The source of `{name}` is not valid on its own: {error} ({where or f'line {line}'}).",
+            "Rewrite that statement as plain Python.",
+        ) from error
+    return tree
 
 
 def _module_name(name: str, paths: set[str]) -> str:

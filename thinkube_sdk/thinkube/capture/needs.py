@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import heapq
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -22,12 +22,12 @@ class Selection:
         kept: index of each needed statement, with the reason.
         missing: names that something needed reads and nothing binds, with the index of a statement
             that needs it (None: the body of a function) and what needs it.
-        prompts: asked-for values that reached the object.
         demos: statements left out although they change the object, because they only use it.
         unsure: kept statements of which it is not certain that they change anything.
         used: for each kept statement, the names it binds that are needed.
-        stars: modules of star imports, with the needed names.
-        files: files that are read.
+        values: objects that can be reached from what is needed.
+        dynamic: kept statements that run code which can't be seen.
+        loads: frozen names, with the statement whose place they take.
     """
 
     kept: dict[int, str] = field(default_factory=dict)
@@ -37,12 +37,13 @@ class Selection:
     used: dict[int, set[str]] = field(default_factory=dict)
     values: set[Value] = field(default_factory=set)
     dynamic: dict[int, str] = field(default_factory=dict)
+    loads: dict[str, int] = field(default_factory=dict)
 
 
 class Needs:
     """The search, latest need first, so that each statement and object is visited once."""
 
-    def __init__(self, reading: Reading, target: str, frozen: Callable[[int], bool]) -> None:
+    def __init__(self, reading: Reading, target: str, frozen: Collection[str] = ()) -> None:
         self.reading = reading
         self.machine = reading.machine
         self.records = reading.records
@@ -96,6 +97,9 @@ class Needs:
 
     def _need_name(self, name: str, time: int, needer: str, index: int) -> None:
         found = self.reaching(name, time)
+        if name in self.frozen:
+            self.selection.loads[name] = found[0].index if found else 0
+            return
         if not found:
             star = next((i for i in reversed(self.stars) if i < time), None)
             if star is not None and name not in BUILTINS:
@@ -231,8 +235,6 @@ class Needs:
             return
         self.selection.kept[index] = reason
         self.selection.demos.pop(index, None)
-        if self.frozen(index):
-            return
         record = self.records[index]
         if record.dynamic:
             self.selection.dynamic[index] = record.dynamic

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from thinkube.capture.frozen import Frozen
 from thinkube.capture.machine import BUILTINS
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import Reading
@@ -67,13 +68,13 @@ class Renderer:
     """Write the module."""
 
     def __init__(
-        self, reading: Reading, selection: Selection, replaced: dict[int, str], frozen: dict[int, str]
+        self, reading: Reading, selection: Selection, replaced: dict[int, str], frozen: dict[str, Frozen]
     ) -> None:
         self.reading = reading
         self.selection = selection
         self.replaced = replaced
         self.frozen = frozen
-        self.order = sorted(selection.kept)
+        self.order = sorted({*selection.kept, *selection.loads.values()})
         self.awaits = False
         self.futures: dict[str, Origin] = {}
         self.binders: dict[str, list[int]] = {}
@@ -88,8 +89,10 @@ class Renderer:
         seen: set[str] = set()
         barrier = False
         for index in self.order:
-            piece = self._piece(index)
+            loads = self._loads(index)
+            piece = self._piece(index) if index in self.selection.kept else None
             if piece is None:
+                body.extend(loads)
                 continue
             if piece.imports and not barrier and self._may_rise(index):
                 text = "\n".join(piece.lines)
@@ -99,6 +102,7 @@ class Renderer:
                 continue
             barrier = barrier or piece.barrier
             body.append(piece)
+            body.extend(loads)
         module = Module()
         module.add([f'"""{title}"""', ""])
         for feature, origin in self.futures.items():
@@ -149,13 +153,18 @@ class Renderer:
             nodes[0]
         ) == ast.dump(nodes[1])
 
+    def _loads(self, index: int) -> list[Piece]:
+        """Frozen values that take this statement's place."""
+        statement = self.reading.statements[index]
+        origin = Origin(statement.block.name, statement.start)
+        names = [name for name, place in self.selection.loads.items() if place == index]
+        return [
+            Piece([self.frozen[name].load], [origin], statement.block.name, index=index) for name in names
+        ]
+
     def _piece(self, index: int) -> Piece | None:
         statement, record = self.reading.statements[index], self.reading.records[index]
         node = statement.node
-        if index in self.frozen:
-            origin = Origin(statement.block.name, statement.start)
-            lines = self.frozen[index].split("\n")
-            return Piece(lines, [origin] * len(lines), statement.block.name, index=index)
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             return self._import(statement, record, node)
         lines, origins = source_lines(statement, self.replaced, dropped_nodes(statement, record))
@@ -321,23 +330,3 @@ def _edit(lines: list[str], numbers: list[int], part: ast.AST, text: str) -> Non
     lines[first] = before + text + (after if first == last else "")
     for place in range(first + 1, last + 1):
         lines[place] = after if place == last and after.strip() else ""
-
-
-def drop_unused_imports(reading: Reading, selection: Selection, module: Module) -> bool:
-    """Take out imports that only served what was replaced; tells whether there were any."""
-    try:
-        tree = ast.parse("\n".join(module.lines))
-    except SyntaxError:
-        return False
-    loaded = {node.id for node in walk(tree) if isinstance(node, ast.Name)}
-    found = False
-    for index in list(selection.kept):
-        if isinstance(reading.statements[index].node, (ast.Import, ast.ImportFrom)):
-            used = selection.used.get(index, set())
-            unused = used - loaded - {"*"}
-            if unused:
-                found = True
-                used -= unused
-                if not used:
-                    del selection.kept[index]
-    return found

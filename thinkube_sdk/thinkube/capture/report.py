@@ -52,6 +52,11 @@ def _decide(reading: Reading, selection: Selection, index: int, name: str, origi
                 origin, text, "noted", reason + ", kept because that can't be told from the source"
             )
         return Decision(origin, text, "kept", reason)
+    frozen = [name for name, place in selection.loads.items() if place == index]
+    if frozen:
+        return Decision(
+            origin, text, "kept", f"the value of {', '.join(f'`{n}`' for n in frozen)} is stored instead"
+        )
     if statement.pragma == "skip":
         return Decision(origin, text, "dropped", "`# thinkube: skip`")
     if record.secrets:
