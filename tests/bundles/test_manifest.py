@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as some
 
 from thinkube.errors import ConfigurationError
 from thinkube.model.bundle import Manifest
-from thinkube.model.manifest import parse, read, write
+from thinkube.model.manifest import parse, read, schema, write
 
 GOOD = Manifest(
     name="support",
@@ -47,7 +50,7 @@ def test_any_setting_survives(environment: dict[str, str]) -> None:
         (("python: '3.10'", "python: 3.10"), 6, 'in quotes: "3.10"'),
         (("name: support", "name: Support Desk"), 3, "lower-case letters"),
         (("support:agent", "support.agent"), 4, "not an entry point"),
-        (("kind: Agent", "kind: Deployment"), 2, "not one of Agent, Job"),
+        (("kind: Agent", "kind: Deployment"), 2, "known are Agent, Job"),
         (("requirements.txt", "../requirements.txt"), 7, "inside the bundle"),
         (("v1", "v9"), 1, "it reads thinkube.io/v1"),
         (("services:\n- llm", "services: llm"), 8, "takes a list"),
@@ -78,6 +81,44 @@ def test_a_mistake_is_shown_at_its_line(
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse(text)
+
+
+def test_the_published_schema_is_this_one() -> None:
+    published = Path(__file__).parents[2] / "docs" / "thinkube.schema.json"
+    assert json.loads(published.read_text()) == schema()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "Support Desk"),
+        ("name", "a" * 54),
+        ("name", "-a"),
+        ("entrypoint", "support.agent"),
+        ("entrypoint", "support:1st"),
+        ("kind", "Deployment"),
+        ("apiVersion", "v1"),
+        ("python", "3"),
+        ("requirements", "../x"),
+        ("requirements", "/etc/passwd"),
+        ("requirements", "a/../b"),
+        ("template", ""),
+        ("services", "llm"),
+        ("services", [""]),
+        ("secrets", ["MY TOKEN"]),
+        ("environment", {"A B": "x"}),
+        ("environment", {"A": 1}),
+        ("surprise", "x"),
+    ],
+)
+def test_schema_and_reader_refuse_the_same(key: str, value: object) -> None:
+    good = yaml.safe_load(write(GOOD))
+    jsonschema.validate(good, schema())
+    wrong = {**good, key: value}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema())
+    with pytest.raises(ConfigurationError):
+        parse(yaml.safe_dump(wrong))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,63 +19,96 @@ FILE = "thinkube.yaml"
 VERSION = "thinkube.io/v1"
 KINDS = ("Agent", "Job")
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
-_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
-_ENTRYPOINT = re.compile(rf"{_DOTTED}:{_DOTTED}")
-_PYTHON = re.compile(r"3\.\d{1,2}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-Problem = str | None
+_WORD = r"[^\W\d]\w*"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
-def _matches(pattern: re.Pattern[str], meaning: str) -> Callable[[str], Problem]:
-    def check(value: str) -> Problem:
-        return None if pattern.fullmatch(value) else f"{value!r} is not {meaning}"
+@dataclass(frozen=True)
+class Key:
+    """One key of `thinkube.yaml`.
 
-    return check
+    Attributes:
+        shape: of its value.
+        purpose: what it says, for the documentation.
+        pattern: what its text, each text of its list, or each name of its mapping has to match.
+        meaning: what such a text is, for errors.
+        choices: the only texts there are, in place of a pattern.
+        required: whether it has to be there.
+    """
 
-
-def _is_version(value: str) -> Problem:
-    if value == VERSION:
-        return None
-    return f"{value!r} is a format this version of Thinkube does not read; it reads {VERSION}"
-
-
-def _is_kind(value: str) -> Problem:
-    return None if value in KINDS else f"{value!r} is not one of {', '.join(KINDS)}"
-
-
-def _is_inside(value: str) -> Problem:
-    path = Path(value)
-    if not value or path.is_absolute() or ".." in path.parts:
-        return f"{value!r} is not a path inside the bundle"
-    return None
+    shape: Literal["text", "list", "mapping"]
+    purpose: str
+    pattern: str = r"(?s).+"
+    meaning: str = "a text that is not empty"
+    choices: tuple[str, ...] = ()
+    required: bool = False
 
 
-def _anything(value: str) -> Problem:
-    return None if value else "an empty text stands where a value is needed"
-
-
-_variable = _matches(_VARIABLE, "the name of an environment variable")
-
-# Key, shape, check of a single value (of a mapping: of its keys), required.
-_SCHEMA: dict[str, tuple[str, Callable[[str], Problem], bool]] = {
-    "apiVersion": ("text", _is_version, True),
-    "kind": ("text", _is_kind, True),
-    "name": (
+KEYS = {
+    "apiVersion": Key("text", "Format of this file.", choices=(VERSION,), required=True),
+    "kind": Key("text", "What runs: a service, or work that ends.", choices=KINDS, required=True),
+    "name": Key(
         "text",
-        _matches(_NAME, "a deployment name: lower-case letters, digits and hyphens, at most 53"),
-        True,
+        "Name of the deployment.",
+        r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?",
+        "a deployment name: lower-case letters, digits and hyphens, at most 53",
+        required=True,
     ),
-    "entrypoint": ("text", _matches(_ENTRYPOINT, "an entry point such as `module:name`"), True),
-    "template": ("text", _anything, True),
-    "python": ("text", _matches(_PYTHON, 'a Python version such as "3.12", in quotes'), True),
-    "requirements": ("text", _is_inside, False),
-    "services": ("list", _anything, False),
-    "secrets": ("list", _variable, False),
-    "environment": ("mapping", _variable, False),
-    "lineage": ("mapping", _anything, False),
+    "entrypoint": Key(
+        "text",
+        "The object that runs, importable with the bundle's folder first on sys.path.",
+        rf"{_WORD}(\.{_WORD})*:{_WORD}(\.{_WORD})*",
+        "an entry point such as `module:name`",
+        required=True,
+    ),
+    "template": Key("text", "The template that rendered the project.", required=True),
+    "python": Key(
+        "text",
+        "Python it runs on.",
+        r"3\.\d{1,2}",
+        'a Python version such as "3.12", in quotes',
+        required=True,
+    ),
+    "requirements": Key(
+        "text",
+        "The locked requirements.",
+        r"(?!/)(?!(.*/)?\.\.(/|$)).+",
+        "a path inside the bundle",
+    ),
+    "services": Key("list", "Thinkube services the code uses."),
+    "secrets": Key("list", "Secrets it reads, by name.", _VARIABLE, "the name of an environment variable"),
+    "environment": Key(
+        "mapping", "Plain settings of its process.", _VARIABLE, "the name of an environment variable"
+    ),
+    "lineage": Key("mapping", "Where it came from."),
 }
+
+
+def schema() -> dict[str, Any]:
+    """The same as JSON Schema, for editors: the published form of this table."""
+    shapes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "text": lambda text: text,
+        "list": lambda text: {"type": "array", "items": text},
+        "mapping": lambda text: {
+            "type": "object",
+            "propertyNames": text,
+            "additionalProperties": {"type": "string"},
+        },
+    }
+    properties = {}
+    for name, key in KEYS.items():
+        # JSON Schema knows no inline flags, and its patterns are not anchored.
+        pattern = {} if key.pattern == Key.pattern else {"pattern": f"^(?:{key.pattern})$"}
+        text = {"enum": list(key.choices)} if key.choices else {"type": "string", "minLength": 1, **pattern}
+        properties[name] = {"description": key.purpose, **shapes[key.shape](text)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": FILE,
+        "type": "object",
+        "properties": properties,
+        "required": [name for name, key in KEYS.items() if key.required],
+        "additionalProperties": False,
+    }
 
 
 def read(path: Path) -> Manifest:
@@ -118,14 +152,14 @@ def parse(text: str, source: str = FILE) -> Manifest:
     values: dict[str, Any] = {}
     for key, node in root.value:
         name = _text(key, source)
-        if name not in _SCHEMA:
-            near = get_close_matches(name, _SCHEMA, n=1)
-            known = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(_SCHEMA)}"
+        if name not in KEYS:
+            near = get_close_matches(name, KEYS, n=1)
+            known = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(KEYS)}"
             raise _refusal(source, _line(key), f"`{name}` is not a key of {FILE}; {known}")
         if name in values:
             raise _refusal(source, _line(key), f"`{name}` stands here a second time")
         values[name] = _value(name, node, source)
-    if missing := [name for name, (_, _, required) in _SCHEMA.items() if required and name not in values]:
+    if missing := [name for name, key in KEYS.items() if key.required and name not in values]:
         raise _refusal(source, 1, f"`{missing[0]}` is missing")
     del values["apiVersion"]
     return Manifest(**values)
@@ -155,26 +189,25 @@ def write(manifest: Manifest) -> str:
 
 
 def _value(name: str, node: yaml.Node, source: str) -> Any:
-    shape, check, _ = _SCHEMA[name]
-    if shape == "text":
-        return _checked(_text(node, source), check, name, node, source)
-    if shape == "list":
+    key = KEYS[name]
+    if key.shape == "text":
+        return _checked(name, node, source)
+    if key.shape == "list":
         if not isinstance(node, yaml.SequenceNode):
             raise _refusal(source, _line(node), f"`{name}` takes a list, such as [A, B]")
-        return tuple(_checked(_text(item, source), check, name, item, source) for item in node.value)
+        return tuple(_checked(name, item, source) for item in node.value)
     if not isinstance(node, yaml.MappingNode):
         raise _refusal(source, _line(node), f"`{name}` takes a mapping of names to texts")
-    return MappingProxyType(
-        {
-            _checked(_text(key, source), check, name, key, source): _text(item, source)
-            for key, item in node.value
-        }
-    )
+    return MappingProxyType({_checked(name, key, source): _text(item, source) for key, item in node.value})
 
 
-def _checked(value: str, check: Callable[[str], Problem], name: str, node: yaml.Node, source: str) -> str:
-    if problem := check(value):
-        raise _refusal(source, _line(node), f"`{name}`: {problem}")
+def _checked(name: str, node: yaml.Node, source: str) -> str:
+    value, key = _text(node, source), KEYS[name]
+    if key.choices and value not in key.choices:
+        known = f"it reads {VERSION}" if name == "apiVersion" else f"known are {', '.join(key.choices)}"
+        raise _refusal(source, _line(node), f"`{name}`: this version of Thinkube has no {value!r}; {known}")
+    if not re.fullmatch(key.pattern, value):
+        raise _refusal(source, _line(node), f"`{name}`: {value!r} is not {key.meaning}")
     return value
 
 
