@@ -80,6 +80,11 @@ def releases(name: str) -> list[Release]:
     return _ordered([*indexed, *_missing(known, indexed)])
 
 
+def released() -> set[str]:
+    """The digests of all bundles that were released from here, under any name."""
+    return {release.digest for file in _journal("*").parent.glob("*.json") for release in _read(file.stem)}
+
+
 def index_of(name: str) -> MlflowIndex | None:
     """The index in MLflow, or None where no MLflow is known."""
     from thinkube.services.discovery import find
