@@ -10,6 +10,8 @@ class State(TypedDict, total=False):
     limit: int
 
 def shout(state):
+    if state["question"] == "raise":
+        raise ValueError("asked to")
     return {"answer": state["question"].upper()[: state.get("limit", 100)]}
 
 agent = StateGraph(State).add_node("shout", shout).add_edge(START, "shout").add_edge("shout", END).compile()

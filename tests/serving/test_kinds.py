@@ -14,6 +14,33 @@ def test_a_graph_takes_its_state_and_gives_its_state(serve: Serve) -> None:
     assert graph.output("hi")["answer"] == "HI"
 
 
+def test_a_graph_says_what_it_can_not_do_without(serve: Serve) -> None:
+    assert serve(agents.GRAPH).invoke({"limit": 1}).json()["error"]["param"] == "input.question"
+    for empty in ({}, {"messages": []}, {"messages": None}):
+        assert serve(agents.CHAT_GRAPH).invoke(empty).status_code == 422
+    own = serve(
+        """
+from typing import TypedDict
+from langgraph.graph import END, START, StateGraph
+
+class Asked(TypedDict):
+    topic: str
+    depth: int
+
+class State(Asked):
+    notes: list[str]
+
+def look(state):
+    return {"notes": [state["topic"]] * state["depth"]}
+
+builder = StateGraph(State, input_schema=Asked)
+agent = builder.add_node(look).add_edge(START, "look").add_edge("look", END).compile()
+"""
+    )
+    assert own.output({"topic": "zip", "depth": 2})["notes"] == ["zip", "zip"]
+    assert own.invoke({"topic": "zip"}).json()["error"]["param"] == "input.depth"
+
+
 def test_a_builder_is_compiled(serve: Serve) -> None:
     assert serve(agents.BUILDER).output("hi")["answer"] == "HI"
 

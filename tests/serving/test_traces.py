@@ -55,7 +55,7 @@ def test_each_call_is_one_trace_named_after_the_deployment(graph: Served, eventu
 
 def test_streams_and_failures_are_traced(graph: Served, eventually: Eventually) -> None:
     streamed = graph.client.post("/stream", json={"input": "hello"}).headers["x-trace-id"]
-    failed = graph.invoke({"limit": 3}).headers["x-trace-id"]
+    failed = graph.invoke("raise").headers["x-trace-id"]
     found: dict[str, Any] = {}
     for trace in (streamed, failed):
         eventually(lambda trace=trace: found.update({trace: traced(trace)}) or found[trace] is not None)

@@ -155,13 +155,15 @@ def _bare(annotation: Any) -> Any:
 
 def _messages(annotation: Any) -> Any:
     """A validator from OpenAI or LangChain message objects to LangChain messages."""
-    text_too = _also_text(annotation)
+    text_too, none_too = _also_text(annotation), type(None) in get_args(annotation)
 
     def convert(value: Any) -> Any:
-        if value is None or (isinstance(value, str) and text_too):
+        if (value is None and none_too) or (isinstance(value, str) and text_too):
             return value
         from langchain_core.messages import convert_to_messages
 
+        if value in ([], None):
+            raise ValueError("at least one message is needed")
         try:
             return convert_to_messages(value if isinstance(value, list) else [value])
         except (ValueError, NotImplementedError, TypeError, KeyError) as error:

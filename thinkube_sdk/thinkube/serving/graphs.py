@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from thinkube.model.kinds import Kind
 from thinkube.serving.agent import Call, Event, Mode
-from thinkube.serving.annotations import has_messages, schema_of, usable
+from thinkube.serving.annotations import has_messages, is_text, schema_of, takes_messages, usable
 from thinkube.serving.chat import text_of_message
 from thinkube.serving.runnables import config_of
-from thinkube.serving.shapes import ABSENT, Field, Shape
+from thinkube.serving.shapes import ABSENT, TEXT_INPUTS, Field, Shape
 
 _MESSAGES: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 DEFAULT_MODES: tuple[Mode, ...] = ("updates", "messages", "custom")
@@ -85,13 +85,30 @@ def _input(graph: Any) -> Shape:
         names = list(builder.schemas.get(model, ()))
     if isinstance(names, str):
         return Shape([Field("input", graph.channels[names].UpdateType)], single=True)
-    channels = graph.channels
-    fields = [
-        Field(name, channels[name].UpdateType, ABSENT)
-        for name in names
-        if hasattr(channels.get(name), "UpdateType")
-    ]
-    return Shape(fields, nonempty=True)
+    channels = {
+        name: graph.channels[name] for name in names if hasattr(graph.channels.get(name), "UpdateType")
+    }
+    required = _required(builder, tuple(channels), {name: channels[name].UpdateType for name in channels})
+    return Shape(
+        [
+            Field(name, channel.UpdateType, ... if name in required else ABSENT)
+            for name, channel in channels.items()
+        ],
+        nonempty=True,
+    )
+
+
+def _required(builder: Any, names: tuple[str, ...], kinds: Mapping[str, Any]) -> frozenset[str]:
+    """The channels an input has to have.
+
+    An input schema of its own says so. A state that is also the input marks nothing: of it, the
+    conversation or else the field with a question's name is what a run can't do without.
+    """
+    if builder is not None and builder.input_schema is not builder.state_schema:
+        return frozenset(getattr(builder.input_schema, "__required_keys__", ()))
+    conversation = [name for name in names if takes_messages(name, kinds[name])]
+    questions = [name for name in TEXT_INPUTS if name in names and is_text(kinds[name])]
+    return frozenset((conversation or questions)[:1])
 
 
 def _annotated(field: Any) -> Any:
