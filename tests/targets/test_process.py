@@ -147,6 +147,9 @@ def test_a_crash_loop_is_visible_and_a_new_release_ends_it(trials: Trials, tmp_p
     os.kill(status.pid, signal.SIGKILL)
     until(lambda: trials.target.status("trial").state == "crash loop", 30)
     assert "disk is gone" in trials.target.status("trial").detail
+    told = httpx.post(f"{status.url}/invoke", content=b"x" * 1_000_000, timeout=20)
+    assert (told.status_code, told.json()["error"]["type"]) == (503, "unavailable")
+    assert "retry-after" in told.headers
     assert trials.roll_out(version_agent(2)).state == "running"
     assert ask(status.url) == "version 2"
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from thinkube.targets.child import Child, ChildFailed, exit_words
 from thinkube.targets.failure import Failure
+from thinkube.targets.process.unavailable import turn_away
 
 PAUSES = (0.0, 0.5, 2.0, 5.0, 15.0, 30.0)
 LOOP = 3  # failures in a row that make a crash loop
@@ -228,7 +229,11 @@ class Keeper:
                 self._worker.child.stop(0.0)  # what it may have left in its group
                 self._worker.close()
                 self._worker = None
-            self._ending.wait(PAUSES[min(max(failures - 1, 0), len(PAUSES) - 1)])
+            pause = PAUSES[min(max(failures - 1, 0), len(PAUSES) - 1)]
+            if failures < LOOP:
+                self._ending.wait(pause)
+            else:
+                turn_away(self._listener, self.program.name, pause, self._ending)
             failure = self._again(failures > 0)
             if failure is not None:
                 self._note(failures := failures + 1, failure.message, failure.tail)
