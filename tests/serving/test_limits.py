@@ -16,7 +16,12 @@ import pytest
 from tests.serving import agents
 from tests.serving.conftest import Serve, Served, write_bundle
 
-LIMITS = {"THINKUBE_REQUEST_SECONDS": "1", "THINKUBE_REQUEST_BYTES": "1000", "THINKUBE_REQUEST_RUNS": "2"}
+LIMITS = {
+    "THINKUBE_REQUEST_SECONDS": "1",
+    "THINKUBE_REQUEST_BYTES": "1000",
+    "THINKUBE_REQUEST_RUNS": "2",
+    "THINKUBE_UPLOAD_SECONDS": "1",
+}
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -49,6 +54,22 @@ def test_a_large_body_without_a_length_is_refused_while_it_comes(trouble: Served
             yield b"x" * 100
 
     assert trouble.client.post("/invoke", content=pieces()).status_code == 413
+
+
+def test_a_request_that_dribbles_in_is_cut_off(trouble: Served) -> None:
+    address = (trouble.client.base_url.host, trouble.client.base_url.port)
+    with socket.create_connection(address, timeout=5) as silent, socket.create_connection(address, timeout=5) as slow:
+        slow.sendall(b"POST /invoke HTTP/1.1\r\nhost: x\r\nx-more:")
+        assert slow.recv(100) == b""
+        assert silent.recv(100) == b""
+    with socket.create_connection(address, timeout=5) as slow:
+        slow.sendall(b"POST /invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n[")
+        assert b" 408 " in slow.recv(1000)
+    with socket.create_connection(address, timeout=5) as patient:  # idle between two requests is fine
+        for _ in range(2):
+            patient.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert b'"ok"' in patient.recv(1000)
+            until(lambda: trouble.invoke({"do": "wait", "path": "/dev/null"}).status_code == 504)
 
 
 def test_unknown_paths_and_methods_are_json(trouble: Served) -> None:

@@ -34,8 +34,11 @@ REQUEST_SECONDS = Setting("THINKUBE_REQUEST_SECONDS", "300", "How long a deploye
 REQUEST_RUNS = Setting(
     "THINKUBE_REQUEST_RUNS", "256", "How many runs of a deployed agent may be in progress."
 )
+UPLOAD_SECONDS = Setting(
+    "THINKUBE_UPLOAD_SECONDS", "30", "How long a request to a deployed agent may take to arrive."
+)
 
-SETTINGS = (HOME, CACHE, CONTEXT, REQUEST_BYTES, REQUEST_SECONDS, REQUEST_RUNS)
+SETTINGS = (HOME, CACHE, CONTEXT, REQUEST_BYTES, REQUEST_SECONDS, REQUEST_RUNS, UPLOAD_SECONDS)
 
 
 def home() -> Path:

@@ -27,7 +27,7 @@ class Limits:
     Attributes:
         body: bytes a request's body may have.
         seconds: how long a run may take.
-        upload_seconds: how long a body may take to arrive.
+        upload_seconds: how long a request's head, and then its body, may take to arrive.
         runs: how many runs at a time; more are answered with 503.
     """
 

@@ -79,11 +79,13 @@ def announce(descriptor: int, report: dict[str, Any]) -> None:
 def serve(runtime: Runtime, *, host: str, port: int, socket_fd: int | None, ready_fd: int | None) -> None:
     """Serve until told to stop."""
     from thinkube.serving.app import application
+    from thinkube.serving.connections import punctual
 
     config = uvicorn.Config(
         application(runtime),
         host=host,
         port=port,
+        http=punctual(runtime.limits.upload_seconds),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thinkube.model.endpoint import Endpoint
-from thinkube.model.settings import REQUEST_BYTES, REQUEST_RUNS, REQUEST_SECONDS, Setting
+from thinkube.model.settings import REQUEST_BYTES, REQUEST_RUNS, REQUEST_SECONDS, UPLOAD_SECONDS, Setting
 from thinkube.serving.agent import Agent, Unsupported, adapt
 from thinkube.serving.entry import Entry
 from thinkube.serving.runtime import Limits, Runtime
@@ -57,7 +57,10 @@ def prepare(entry: Entry, name: str) -> Candidate:
 def limits() -> Limits:
     """The bounds on requests, from the environment where it sets them."""
     return Limits(
-        body=int(_number(REQUEST_BYTES)), seconds=_number(REQUEST_SECONDS), runs=int(_number(REQUEST_RUNS))
+        body=int(_number(REQUEST_BYTES)),
+        seconds=_number(REQUEST_SECONDS),
+        upload_seconds=_number(UPLOAD_SECONDS),
+        runs=int(_number(REQUEST_RUNS)),
     )
 
 
