@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -231,3 +232,39 @@ def test_notes_of_the_lock_reach_the_next_owner(make: Make) -> None:
     assert lock(capture).notes
     bundle = package(capture, verify=False)
     assert "tqdm<0.1" in (bundle.path / "README.md").read_text()
+
+
+def test_another_process_in_another_place_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Neither the order of sets, the folder, the umask, the time zone nor the language shows."""
+    script = """
+import os, sys
+from thinkube.bundles.package import package
+from thinkube.model.capture import Capture, CapturedFile
+
+os.umask(int(sys.argv[1]))
+source = "import thinkube as tk\\nimport langgraph.graph\\nagent = print\\n"
+files = tuple(CapturedFile(name, b"1", "read") for name in ("z.txt", "a.txt"))
+capture = Capture(
+    "agent", "agent", source, (None,) * 3, ("langgraph", "thinkube"), ("tqdm<1", "httpx"), ("qdrant", "llm"),
+    ("B", "A"), files,
+)
+print(package(capture, verify=False).digest)
+"""
+    found = set()
+    for seed, mask, zone in (("1", "18", "UTC"), ("2", "63", "Asia/Tokyo")):
+        place = tmp_path / seed
+        place.mkdir()
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "TZ": zone,
+            "THINKUBE_HOME": str(place / "home"),
+            "THINKUBE_CACHE": str(place / "cache"),
+            "LANG": "C" if seed == "1" else "de_DE.UTF-8",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script, mask], cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        found.add(done.stdout)
+    assert len(found) == 1

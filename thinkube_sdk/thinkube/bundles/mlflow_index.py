@@ -136,7 +136,7 @@ class MlflowIndex:
                 response = client.get(_API + path, params=dict(data))
             else:
                 response = client.post(_API + path, json=data)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise unreachable(self._endpoint, str(error) or type(error).__name__) from error
         if response.status_code in (401, 403):
             raise rejected(self._endpoint)
