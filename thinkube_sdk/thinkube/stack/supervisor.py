@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -31,8 +32,8 @@ _STOP_SECONDS = 10.0
 _PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
 # Attempts until it counts as failed: few for one that never was ready, more for one that was.
 _ATTEMPTS, _ATTEMPTS_AGAIN = 2, 4
-# A program that has been ready this long may fail anew from the shortest pause on.
-_STABLE_SECONDS = 60.0
+# A program that was ready this long may fail anew from the shortest pause on.
+_STABLE_SECONDS = 5.0
 _LOG_BYTES = 20_000_000
 
 
@@ -75,6 +76,7 @@ class Keeper(threading.Thread):
         self._stopping = stopping
         self._again = threading.Event()
         self._attempts = _ATTEMPTS
+        self._ready_at = math.inf
 
     def try_again(self) -> None:
         """Cut a pause between attempts short."""
@@ -95,13 +97,13 @@ class Keeper(threading.Thread):
         failures = 0
         while not self._stopping.is_set():
             self._board.change(name, stage="restarting" if failures else "starting", detail="")
-            began = time.monotonic()
+            self._ready_at = math.inf
             child = self._start(python)
             reason = self._watch(child)
             self._board.change(name, pid=0)
             if self._stopping.is_set():
                 return
-            failures = 1 if time.monotonic() - began > _STABLE_SECONDS else failures + 1
+            failures = 1 if time.monotonic() - self._ready_at > _STABLE_SECONDS else failures + 1
             self._board.change(
                 name,
                 stage="failed" if failures >= self._attempts else "restarting",
@@ -139,6 +141,7 @@ class Keeper(threading.Thread):
             self._stopping.wait(0.1)
         if child.alive and not self._stopping.is_set():
             self._attempts = _ATTEMPTS_AGAIN
+            self._ready_at = time.monotonic()
             self._board.change(name, stage="ready", detail="")
         while child.alive and not self._stopping.is_set():
             self._stopping.wait(0.1)
