@@ -138,3 +138,41 @@ def agent(do: str, path: str = ""):
         return asynchronous(path)
     return do
 """
+
+REMEMBERING = """
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+def count(state):
+    return {"messages": [{"role": "assistant", "content": f"{len(state['messages'])} so far"}]}
+
+saver = InMemorySaver()
+builder = StateGraph(MessagesState).add_node(count).add_edge(START, "count").add_edge("count", END)
+agent = builder.compile(saver)
+"""
+
+REMEMBERING_BLOCKING = REMEMBERING.replace(
+    "saver = InMemorySaver()",
+    """
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+class Blocking(BaseCheckpointSaver):
+    def __init__(self, saver):
+        super().__init__()
+        self.saver = saver
+
+    def get_tuple(self, config):
+        return self.saver.get_tuple(config)
+
+    def put(self, *parts):
+        return self.saver.put(*parts)
+
+    def put_writes(self, *parts):
+        return self.saver.put_writes(*parts)
+
+    def get_next_version(self, current, channel):
+        return self.saver.get_next_version(current, channel)
+
+saver = Blocking(InMemorySaver())
+""",
+)

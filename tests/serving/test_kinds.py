@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import openai
 import pytest
 from tests.serving import agents
@@ -152,3 +155,37 @@ def test_chat_with_an_agent_that_takes_no_text(serve: Serve) -> None:
     client = openai.OpenAI(base_url=f"{served.client.base_url}/v1", api_key="unused", max_retries=0)
     with pytest.raises(openai.UnprocessableEntityError, match="call /invoke with left, right"):
         client.chat.completions.create(model="trial", messages=[{"role": "user", "content": "1 2"}])
+
+
+@pytest.mark.parametrize("source", [agents.REMEMBERING, agents.REMEMBERING_BLOCKING])
+def test_a_graph_with_a_checkpointer_remembers_per_session(serve: Serve, source: str) -> None:
+    graph = serve(source)
+
+    def said(session: str | None) -> str:
+        answer = graph.chat("hi", **({"session": session} if session else {}))
+        return str(answer.json()["choices"][0]["message"]["content"])
+
+    assert [said("a"), said("b"), said("a"), said(None), said(None)] == [
+        "1 so far", "1 so far", "3 so far", "1 so far", "1 so far",
+    ]  # fmt: skip
+    reply = graph.client.post(
+        "/stream", json={"input": {"messages": [{"role": "user", "content": "x"}]}, "session": "a"}
+    )
+    assert "5 so far" in reply.text
+    assert (
+        graph.invoke({"messages": [{"role": "user", "content": "x"}]}, session="a").json()["output"][
+            "messages"
+        ][-1]["content"]
+        == "7 so far"
+    )
+
+
+def test_blocking_steps_of_a_graph_run_side_by_side(serve: Serve) -> None:
+    graph = serve(
+        agents.GRAPH.replace("def shout(state):", "def shout(state):\n    import time; time.sleep(0.5)")
+    )
+    graph.output("warm")
+    started = time.monotonic()
+    with ThreadPoolExecutor(20) as threads:
+        assert all(answer["answer"] == "HI" for answer in threads.map(graph.output, ["hi"] * 20))
+    assert time.monotonic() - started < 3

@@ -58,7 +58,10 @@ def test_a_large_body_without_a_length_is_refused_while_it_comes(trouble: Served
 
 def test_a_request_that_dribbles_in_is_cut_off(trouble: Served) -> None:
     address = (trouble.client.base_url.host, trouble.client.base_url.port)
-    with socket.create_connection(address, timeout=5) as silent, socket.create_connection(address, timeout=5) as slow:
+    with (
+        socket.create_connection(address, timeout=5) as silent,
+        socket.create_connection(address, timeout=5) as slow,
+    ):
         slow.sendall(b"POST /invoke HTTP/1.1\r\nhost: x\r\nx-more:")
         assert slow.recv(100) == b""
         assert silent.recv(100) == b""

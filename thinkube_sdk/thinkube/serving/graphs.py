@@ -13,6 +13,7 @@ from thinkube.serving.annotations import has_messages, is_text, schema_of, takes
 from thinkube.serving.chat import text_of_message
 from thinkube.serving.runnables import config_of
 from thinkube.serving.shapes import ABSENT, TEXT_INPUTS, Field, Shape
+from thinkube.serving.threads import in_thread, iterate_in_thread
 
 _MESSAGES: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 DEFAULT_MODES: tuple[Mode, ...] = ("updates", "messages", "custom")
@@ -24,21 +25,28 @@ class GraphAgent:
     def __init__(self, subject: Any, kind: Kind) -> None:
         self.kind = kind
         self._graph = subject.compile() if kind == "langgraph-builder" else subject
-        self._remembers = bool(getattr(self._graph, "checkpointer", None))
+        checkpointer = getattr(self._graph, "checkpointer", None)
+        self._remembers = bool(checkpointer)
+        self._blocking = _only_blocking(checkpointer)
         self.takes = _input(self._graph)
         self.gives = _output_schema(self._graph)
 
     async def invoke(self, values: Any, call: Call, /) -> Any:
+        if self._blocking:
+            config = config_of(call, remembers=self._remembers)
+            return await in_thread(lambda: self._graph.invoke(values, config))
         return await self._graph.ainvoke(values, config_of(call, remembers=self._remembers))
 
     async def stream(self, values: Any, call: Call, /) -> AsyncGenerator[Event]:
         asked = call.modes or DEFAULT_MODES
         latest: Any = None
         interrupts: Any = None
-        events = self._graph.astream(
-            values,
-            config_of(call, remembers=self._remembers),
-            stream_mode=sorted({*asked, "values", "updates"}),
+        config = config_of(call, remembers=self._remembers)
+        told = sorted({*asked, "values", "updates"})
+        events = (
+            iterate_in_thread(lambda: self._graph.stream(values, config, stream_mode=told))
+            if self._blocking
+            else self._graph.astream(values, config, stream_mode=told)
         )
         async for mode, data in events:
             if mode == "values":
@@ -59,6 +67,17 @@ class GraphAgent:
         if isinstance(channels, str) or not isinstance(latest, Mapping):
             return latest
         return {name: latest[name] for name in channels if name in latest}
+
+
+def _only_blocking(checkpointer: Any) -> bool:
+    """Whether a checkpointer has no asynchronous form, so that the whole run belongs into a thread."""
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    if not isinstance(checkpointer, BaseCheckpointSaver):
+        return False
+    # SqliteSaver overrides the asynchronous methods only to refuse them.
+    kind = type(checkpointer)
+    return kind.aput is BaseCheckpointSaver.aput or kind.__name__ == "SqliteSaver"
 
 
 def _is_answer(data: tuple[Any, Mapping[str, Any]]) -> bool:

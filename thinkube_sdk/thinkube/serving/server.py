@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,7 @@ KEEP_ALIVE_SECONDS = 75
 # Longer than HTTP clients keep an idle connection for reuse (httpx: 5 s): none is closed under a request.
 IDLE_SECONDS = 8.0
 BACKLOG = 2048
+THREADS = 64
 
 
 class Server(uvicorn.Server):
@@ -44,8 +46,10 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._stop_accepting)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        # Where LangChain runs blocking nodes and tools; the usual few threads would queue them.
+        self._loop.set_default_executor(ThreadPoolExecutor(THREADS, "agent-step"))
+        await super().startup(sockets)
         if self.should_exit:
             self._stop_accepting()
         elif self.started and self._ready_fd is not None:

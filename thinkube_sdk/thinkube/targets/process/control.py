@@ -6,6 +6,7 @@ Standard library only. The socket lies in a folder that only its user may enter.
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import threading
@@ -52,6 +53,9 @@ Answer = Callable[[Mapping[str, Any], Talk], Mapping[str, Any]]
 def listen(path: Path) -> socket.socket:
     """Open the socket, in place of one that a killed supervisor left."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = path.parent.stat()
+    if folder.st_uid != os.getuid() or folder.st_mode & 0o077:
+        raise SystemExit(f"{path.parent} is open to others: no credential is taken over a socket in it")
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(str(path))
