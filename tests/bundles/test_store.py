@@ -45,6 +45,19 @@ def test_a_changed_file_is_noticed_and_put_right(bundle: Bundle, tmp_path: Path)
     assert (store.get(bundle.digest) / "agent.py").read_text() == bundle.capture.source
 
 
+def test_what_runs_writes_into_its_own_copy(bundle: Bundle, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.put(bundle)
+    place = store.check_out(bundle.digest, tmp_path / "running" / "1")
+    assert (place / "agent.py").read_text() == bundle.capture.source
+    (place / "agent.py").write_text("# written at run time\n")
+    (place / "memory.db").write_text("x")
+    assert store.check_out(bundle.digest, place) == place
+    assert (place / "memory.db").exists(), "a restart finds what was written"
+    assert store.get(bundle.digest)
+    assert [entry.name for entry in place.parent.iterdir()] == ["1"]
+
+
 def test_a_changed_list_is_noticed(bundle: Bundle, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     folder = store.add(bundle.path, bundle.digest)

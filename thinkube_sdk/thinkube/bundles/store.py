@@ -44,12 +44,8 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=self.folder))
         try:
-            for path in (SUMS, *listed(folder)):
-                copy = scratch / path
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / path, copy)
+            _copy(folder, scratch)
             verify(scratch, digest)
-            scratch.chmod(0o755)
             _swap_in(scratch, target, digest)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -70,6 +66,26 @@ class Store:
         verify(target, digest)
         return target
 
+    def check_out(self, digest: str, folder: Path) -> Path:
+        """Copy a bundle to where it runs: an agent may write beside itself, and the store has to stay as it is.
+
+        A folder that is there already is left with what was written into it.
+
+        Raises:
+            BundleError: there is none, or it was changed.
+        """
+        if folder.is_dir():
+            return folder
+        source = self.get(digest)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            _copy(source, scratch)
+            _swap_in(scratch, folder, digest)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return folder
+
     def digests(self) -> list[str]:
         """What is stored."""
         if not self.folder.is_dir():
@@ -80,6 +96,14 @@ class Store:
 def uri(digest: str) -> str:
     """The address of a bundle in this machine's store, as a registry keeps it."""
     return f"{_SCHEME}{digest}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in (SUMS, *listed(source)):
+        copy = target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, copy)
+    target.chmod(0o755)
 
 
 def _damaged(target: Path, digest: str) -> bool:
