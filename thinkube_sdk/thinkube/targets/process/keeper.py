@@ -191,6 +191,8 @@ class Keeper:
             worker = self._worker
         if worker is not None:
             worker.turn_away(seconds)
+        elif self._watch is not None:
+            self._watch.join(seconds)  # it may be answering for a worker that keeps crashing
 
     def drain(self, seconds: float) -> None:
         self._end(lambda worker: worker.drain(seconds))
