@@ -67,7 +67,7 @@ class Store:
         return target
 
     def check_out(self, digest: str, folder: Path) -> Path:
-        """Copy a bundle to where it runs: an agent may write beside itself, and the store has to stay as it is.
+        """Copy a bundle to where it runs: an agent may write beside itself, and the store stays as it is.
 
         A folder that is there already is left with what was written into it.
 
