@@ -1,4 +1,4 @@
-"""What it costs to package one agent, beside `mlflow.pyfunc.log_model` and a bare pickle of its code."""
+"""What packaging one agent costs, beside `mlflow.pyfunc.log_model` of a trivial model and a pickled function."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ agent = builder.compile()
 
 
 def cells() -> list[str]:
-    """A notebook of 50 cells, of which the agent needs its own."""
+    """A notebook of 47 cells, of which the agent needs its own."""
     looks = [f"table_{n} = [x * {n} for x in range(100)]\nprint(table_{n}[:3])" for n in range(44)]
     return [*looks[:22], *AGENT.split("\n\n\n"), *looks[22:]]
 
