@@ -1,4 +1,4 @@
-"""What packaging one agent costs, beside `mlflow.pyfunc.log_model` of a trivial model and a pickled function."""
+"""What packaging an agent costs, beside MLflow's `log_model` of a trivial model and a pickled function."""
 
 from __future__ import annotations
 
