@@ -193,6 +193,12 @@ def test_delete_leaves_nothing(trials: Trials) -> None:
         trials.target.delete("trial")
 
 
+def test_a_folder_that_was_removed_takes_its_processes_with_it(trials: Trials) -> None:
+    trials.roll_out(version_agent(1))
+    shutil.rmtree(trials.home / "deployments")
+    until(lambda: processes(str(trials.home)) == [])
+
+
 def test_logs_can_be_followed(trials: Trials) -> None:
     url = trials.roll_out(
         "def agent(question: str) -> str:\n    print('asked', question)\n    return 'ok'\n"

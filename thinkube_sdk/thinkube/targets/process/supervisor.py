@@ -32,7 +32,7 @@ DRAIN_SECONDS = 330.0  # a run's longest time and some more
 STOP_SECONDS = 10.0
 TURN_AWAY_SECONDS = 5.0  # a worker whose event loop is blocked can't tell
 LOG_BYTES = 20_000_000
-LOG_CHECK_SECONDS = 10.0
+LOOK_SECONDS = 2.0
 
 
 class Supervisor:
@@ -164,10 +164,15 @@ def _listen(port: int) -> tuple[socket.socket, int]:
     raise SystemExit("no port is free")
 
 
-def _rotate(places: Places, stopped: threading.Event) -> None:
-    """Keep the log within bounds. Workers append, so that an emptied file is written on from its start."""
-    while not stopped.wait(LOG_CHECK_SECONDS):
+def _look_after(places: Places, supervisor: Supervisor) -> None:
+    """Keep the log within bounds, and end when someone has removed the deployment's folder."""
+    own = places.lock.stat().st_ino
+    while not supervisor.stopped.wait(LOOK_SECONDS):
+        if not places.lock.exists() or places.lock.stat().st_ino != own:
+            supervisor.stop()
+            return
         if places.log.exists() and places.log.stat().st_size > LOG_BYTES:
+            # Workers append, so that an emptied file is written on from its start.
             shutil.copyfile(places.log, places.log.with_suffix(".1"))
             os.truncate(places.log, 0)
 
@@ -189,7 +194,7 @@ def main(folder: Path) -> int:
     server = control.listen(places.control)
     for target, arguments in (
         (control.serve, (server, supervisor.answer)),
-        (_rotate, (places, supervisor.stopped)),
+        (_look_after, (places, supervisor)),
     ):
         threading.Thread(target=target, args=arguments, daemon=True).start()
     supervisor.stopped.wait()
