@@ -178,3 +178,16 @@ def test_a_client_asks_nothing_of_the_network(monkeypatch: pytest.MonkeyPatch):
     tk.embeddings().embed_documents(["one", "two"])
     assert reached
     assert all(isinstance(address, tuple) and address[0] == "127.0.0.1" for address in reached)
+
+
+def test_asynchronous_clients():
+    async def use() -> tuple[str | None, bool]:
+        language, vectors = tk.openai(asynchronous=True), tk.qdrant(asynchronous=True)
+        answer = await language.chat.completions.create(
+            model="smollm2-135m-instruct", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4
+        )
+        return answer.choices[0].message.content, await vectors.collection_exists("missing")
+
+    text, exists = asyncio.run(use())
+    assert text
+    assert not exists

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import thinkube as tk
-from thinkube.services import tracing
+from thinkube.services import spool, tracing
 from thinkube.services.discovery import find
 from thinkube.services.tracing import connect
 
@@ -108,11 +113,10 @@ def test_spans_arrive_without_a_flush(eventually: Callable[..., None]):
     eventually(lambda: traces_of(experiment))
 
 
+@pytest.mark.usefixtures("empty_home")
 def test_a_backend_that_is_away_holds_nothing_up(unused_port: int):
     endpoint = find("langfuse", f"http://pk:sk@127.0.0.1:{unused_port}")
     for backend in ("langfuse", "mlflow"):
-        from dataclasses import replace
-
         began = time.monotonic()
         langfuse = connect(replace(endpoint, backend=backend))
         for _ in range(50):
@@ -121,3 +125,81 @@ def test_a_backend_that_is_away_holds_nothing_up(unused_port: int):
         assert time.monotonic() - began < 3, "importing and tracing waited for the backend"
         langfuse.shutdown()
         assert time.monotonic() - began < 15, "shutting down waited too long"
+
+
+@pytest.mark.usefixtures("stack")
+def test_traces_made_while_the_backend_is_away_arrive_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The backend goes away behind a relay that is closed and opened again on the same port."""
+    own = find("langfuse")
+    with closing(Relay(own.url)) as relay:
+        experiment = f"traces-{uuid.uuid4().hex[:8]}"
+        monkeypatch.setenv("THINKUBE_HOME", str(tmp_path))
+        langfuse = connect(replace(own, url=relay.url), experiment=experiment)
+        began = time.monotonic()
+        for number in range(3):
+            with langfuse.start_as_current_observation(name=f"away-{number}", input=number):
+                pass
+            langfuse.flush()
+        assert time.monotonic() - began < 2
+        kept = list(spool.spool().glob("*.otlp"))
+        assert len(kept) == 3
+        assert own.credential
+        assert not [path for path in kept if own.credential.secret.encode() in path.read_bytes()]
+        relay.open()
+        with langfuse.start_as_current_observation(name="back", input=3):
+            pass
+        langfuse.flush()
+        monkeypatch.undo()
+        assert {trace.data.spans[0].name for trace in traces_of(experiment)} == {
+            *("away-0", "away-1", "away-2", "back")
+        }
+        assert not list((tmp_path / "spool" / "traces").iterdir())
+
+
+@pytest.mark.usefixtures("empty_home")
+def test_the_spool_has_a_bound(monkeypatch: pytest.MonkeyPatch, unused_port: int):
+    monkeypatch.setattr(spool, "BOUND_BYTES", 20_000)
+    langfuse = connect(replace(find("langfuse", f"http://127.0.0.1:{unused_port}"), backend="mlflow"))
+    for _ in range(10):
+        with langfuse.start_as_current_observation(name="step", input="x" * 5_000):
+            pass
+        langfuse.flush()
+    sizes = [path.stat().st_size for path in spool.spool().glob("*.otlp")]
+    assert 5_000 < sum(sizes) < 21_000
+
+
+class Relay:
+    """Passes connections on to a service once it is opened."""
+
+    def __init__(self, target: str) -> None:
+        self._target = int(target.rpartition(":")[2])
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", 0))
+            self._port = int(trial.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._server: socket.socket | None = None
+
+    def open(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", self._port))
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def _accept(self, server: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = server.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._target))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Credential, Endpoint
@@ -15,7 +15,7 @@ from thinkube.services.probe import authorization, check_url, open_url, unreacha
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-    from openai import OpenAI
+    from openai import AsyncOpenAI, OpenAI
 
 # The OpenAI libraries want some key, also for a server that asks for none.
 _NO_KEY = "none"
@@ -55,10 +55,37 @@ def llm(
     return chat
 
 
-def openai(*, url: str | None = None, credential: Credential | str | None = None, **options: Any) -> OpenAI:
+@overload
+def openai(
+    *,
+    asynchronous: Literal[False] = False,
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> OpenAI: ...
+
+
+@overload
+def openai(
+    *,
+    asynchronous: Literal[True],
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> AsyncOpenAI: ...
+
+
+def openai(
+    *,
+    asynchronous: bool = False,
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> OpenAI | AsyncOpenAI:
     """An OpenAI client.
 
     Args:
+        asynchronous: give `openai.AsyncOpenAI` instead of `openai.OpenAI`.
         url: where the service is, if it should not be looked for.
         credential: what it asks for, together with `url`.
         options: passed on to `openai.OpenAI`, such as `timeout=30`.
@@ -75,7 +102,8 @@ def openai(*, url: str | None = None, credential: Credential | str | None = None
     endpoint = find("llm", url, credential)
     library = load("openai", "openai")
     verify(endpoint)
-    client: OpenAI = library.OpenAI(base_url=_base(endpoint), api_key=_key(endpoint), **options)
+    kind = library.AsyncOpenAI if asynchronous else library.OpenAI
+    client: OpenAI | AsyncOpenAI = kind(base_url=_base(endpoint), api_key=_key(endpoint), **options)
     return client
 
 

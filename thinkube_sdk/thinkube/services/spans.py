@@ -3,68 +3,51 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from thinkube.model.endpoint import Endpoint
 from thinkube.services.probe import authorization, open_url
-
-log = logging.getLogger(__name__)
+from thinkube.services.spool import SpoolingExporter
 
 _API = "/api/2.0/mlflow/experiments"
 
 
-class MlflowSpanExporter(SpanExporter):
+def mlflow_exporter(endpoint: Endpoint, experiment: str | None, timeout: float) -> SpoolingExporter:
     """Sends spans to MLflow, with what Langfuse knows about them under names MLflow reads.
-
-    Runs on the batch processor's thread: the experiment is looked up with the first batch, so that
-    making a client never waits for MLflow.
 
     Args:
         endpoint: the MLflow server.
         experiment: name of the experiment, or None for the active one.
         timeout: seconds a batch may take.
     """
+    experiments = Experiments(endpoint, experiment, timeout)
+    return SpoolingExporter(
+        f"{endpoint.url}/v1/traces",
+        authorization(endpoint),
+        lambda: {"x-mlflow-experiment-id": experiments.current()},
+        translate,
+        timeout,
+    )
 
-    def __init__(self, endpoint: Endpoint, experiment: str | None, timeout: int) -> None:
+
+class Experiments:
+    """The id of the experiment spans belong to: looked up with the first batch, on the sender's thread."""
+
+    def __init__(self, endpoint: Endpoint, experiment: str | None, timeout: float) -> None:
         self._endpoint = endpoint
         self._experiment = experiment
         self._timeout = timeout
-        self._exporters: dict[str, OTLPSpanExporter] = {}
         self._ids: dict[str, str] = {}
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        try:
-            experiment = self._experiment_id()
-        except OSError as error:
-            log.warning("%d spans lost: MLflow at %s: %s", len(spans), self._endpoint.url, error)
-            return SpanExportResult.FAILURE
-        exporter = self._exporters.get(experiment)
-        if exporter is None:
-            exporter = self._exporters[experiment] = OTLPSpanExporter(
-                endpoint=f"{self._endpoint.url}/v1/traces",
-                headers={**authorization(self._endpoint), "x-mlflow-experiment-id": experiment},
-                timeout=self._timeout,
-            )
-        return exporter.export([translate(span) for span in spans])
-
-    def shutdown(self) -> None:
-        for exporter in self._exporters.values():
-            exporter.shutdown()  # type: ignore[no-untyped-call]
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - OpenTelemetry's signature
-        return True  # `export` keeps nothing back
-
-    def _experiment_id(self) -> str:
+    def current(self) -> str:
+        """The id; OSError while MLflow is away."""
         if self._experiment is None and (active := os.environ.get("MLFLOW_EXPERIMENT_ID")):
             return active
         name = self._experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
@@ -75,25 +58,35 @@ class MlflowSpanExporter(SpanExporter):
         return self._ids[name]
 
     def _look_up(self, name: str) -> str:
-        query = urllib.parse.urlencode({"experiment_name": name})
-        try:
-            found = self._call(f"{_API}/get-by-name?{query}")
-            return str(found["experiment"]["experiment_id"])
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise
-            error.close()
-        return str(self._call(f"{_API}/create", {"name": name})["experiment_id"])
+        return self._existing(name) or self._created(name) or self._existing(name) or "0"
 
-    def _call(self, path: str, body: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def _existing(self, name: str) -> str | None:
+        query = urllib.parse.urlencode({"experiment_name": name})
+        found = self._call(f"{_API}/get-by-name?{query}", absent=404)
+        return None if found is None else str(found["experiment"]["experiment_id"])
+
+    def _created(self, name: str) -> str | None:
+        # 400: another process made it meanwhile.
+        made = self._call(f"{_API}/create", {"name": name}, absent=400)
+        return None if made is None else str(made["experiment_id"])
+
+    def _call(
+        self, path: str, body: Mapping[str, str] | None = None, *, absent: int
+    ) -> dict[str, Any] | None:
         request = urllib.request.Request(
             self._endpoint.url + path,
             data=None if body is None else json.dumps(body).encode(),
             headers={**authorization(self._endpoint), "Content-Type": "application/json"},
         )
-        with open_url(request, self._timeout) as answer:
-            content: dict[str, Any] = json.load(answer)
-            return content
+        try:
+            with open_url(request, self._timeout) as answer:
+                content: dict[str, Any] = json.load(answer)
+                return content
+        except urllib.error.HTTPError as error:
+            if error.code != absent:
+                raise
+            error.close()
+            return None
 
 
 def translate(span: ReadableSpan) -> ReadableSpan:

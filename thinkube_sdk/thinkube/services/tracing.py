@@ -56,8 +56,8 @@ def langfuse(
 def client(*, experiment: str | None = None, **options: Any) -> Langfuse:
     """As `langfuse`, for a server: never waits for the backend, which may come and go.
 
-    Spans are sent by a thread of their own. While the backend is away they are kept up to the batch
-    processor's bound (2048) and then dropped, so that no request waits or fails.
+    Spans are sent by a thread of their own. While MLflow is away they are kept on disk, see
+    `thinkube.services.spool`, so that no request waits or fails and no trace is lost.
 
     Args:
         experiment: as in `langfuse`.
@@ -97,7 +97,7 @@ def connect(endpoint: Endpoint, *, experiment: str | None = None, **options: Any
     library = load("langfuse", "langfuse")
     options = {"flush_interval": _FLUSH_SECONDS, **options}
     if endpoint.backend == "mlflow":
-        from thinkube.services.spans import MlflowSpanExporter
+        from thinkube.services.spans import mlflow_exporter
 
         place = f"{endpoint.url} {experiment or ''}"
         tracer: Langfuse = library.Langfuse(
@@ -105,7 +105,7 @@ def connect(endpoint: Endpoint, *, experiment: str | None = None, **options: Any
             # The SDK keeps one client a public key.
             public_key=f"thinkube-{sha256(place.encode()).hexdigest()[:12]}",
             secret_key="unused",  # the exporter carries the credential
-            span_exporter=MlflowSpanExporter(endpoint, experiment, timeout=_EXPORT_SECONDS),
+            span_exporter=mlflow_exporter(endpoint, experiment, _EXPORT_SECONDS),
             media_upload_thread_count=0,
             **options,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Credential
@@ -11,15 +11,40 @@ from thinkube.services.installed import load
 from thinkube.services.probe import verify
 
 if TYPE_CHECKING:
-    from qdrant_client import QdrantClient
+    from qdrant_client import AsyncQdrantClient, QdrantClient
+
+
+@overload
+def qdrant(
+    *,
+    asynchronous: Literal[False] = False,
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> QdrantClient: ...
+
+
+@overload
+def qdrant(
+    *,
+    asynchronous: Literal[True],
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> AsyncQdrantClient: ...
 
 
 def qdrant(
-    *, url: str | None = None, credential: Credential | str | None = None, **options: Any
-) -> QdrantClient:
+    *,
+    asynchronous: bool = False,
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> QdrantClient | AsyncQdrantClient:
     """A Qdrant client.
 
     Args:
+        asynchronous: give `qdrant_client.AsyncQdrantClient` instead of `qdrant_client.QdrantClient`.
         url: where the service is, if it should not be looked for.
         credential: its API key, together with `url`.
         options: passed on to `qdrant_client.QdrantClient`, such as `timeout=30`.
@@ -38,7 +63,8 @@ def qdrant(
     verify(endpoint)
     parts = urlsplit(endpoint.url)
     # The client takes 6333 where a URL names no port, and warns about a key without TLS: loopback is fine.
-    client: QdrantClient = library.QdrantClient(
+    kind = library.AsyncQdrantClient if asynchronous else library.QdrantClient
+    client: QdrantClient | AsyncQdrantClient = kind(
         host=parts.hostname,
         port=parts.port or (443 if parts.scheme == "https" else 6333),
         https=parts.scheme == "https",

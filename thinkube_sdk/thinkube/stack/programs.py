@@ -21,6 +21,16 @@ from thinkube.services.state import LocalService, directory, write_private
 MODEL = "smollm2-135m-instruct"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 
+# A provider's key in the environment of `thinkube up` makes its models available as `provider/model`.
+PROVIDERS = {
+    "ANTHROPIC_API_KEY": "anthropic",
+    "GEMINI_API_KEY": "gemini",
+    "GROQ_API_KEY": "groq",
+    "MISTRAL_API_KEY": "mistral",
+    "OPENAI_API_KEY": "openai",
+    "OPENROUTER_API_KEY": "openrouter",
+}
+
 _HERE = Path(__file__).parent
 
 Services = Mapping[str, LocalService]
@@ -173,6 +183,14 @@ def _gateway(python: Path, service: LocalService, services: Services) -> Command
             }
             for model, server, info in behind
             if server is not None
+        ]
+        + [
+            {
+                "model_name": f"{provider}/*",
+                "litellm_params": {"model": f"{provider}/*", "api_key": f"os.environ/{key}"},
+            }
+            for key, provider in PROVIDERS.items()
+            if os.environ.get(key)
         ],
         "litellm_settings": {"telemetry": False, "drop_params": True, "num_retries": 2},
         "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY"},
