@@ -235,3 +235,29 @@ def test_no_acknowledged_message_is_lost_to_kills_under_load(local: Local, event
 
 async def _quiet(_: Exception) -> None:
     """Connections break here on purpose."""
+
+
+@pytest.mark.usefixtures("own_home")
+@pytest.mark.timeout(120)
+def test_no_run_and_no_trace_is_lost_to_a_kill_of_mlflow(local: Local, eventually: Eventually):
+    up(["mlflow"])
+    mlflow, langfuse = tk.mlflow(), tk.langfuse()
+    runs = []
+    for number in range(5):
+        with mlflow.start_run() as run:
+            mlflow.log_metric("number", number)
+        runs.append(run.info.run_id)
+    with langfuse.start_as_current_observation(name="before", input=1):
+        pass
+    langfuse.flush()
+    os.kill(local("mlflow").pid, signal.SIGKILL)
+    with langfuse.start_as_current_observation(name="while away", input=2):
+        pass
+    langfuse.flush()
+    eventually(lambda: (local("mlflow").restarts, local("mlflow").stage) == (1, "ready"), 60)
+    with langfuse.start_as_current_observation(name="after", input=3):
+        pass
+    langfuse.flush()
+    assert [mlflow.get_run(run).data.metrics["number"] for run in runs] == [0, 1, 2, 3, 4]
+    traces = mlflow.search_traces(locations=["0"], return_type="list")
+    assert {trace.data.spans[0].name for trace in traces} == {"before", "while away", "after"}
