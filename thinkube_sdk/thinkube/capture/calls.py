@@ -8,10 +8,10 @@ import re
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
 from thinkube.capture.classes import Classes
-from thinkube.capture.machine import BUDGET, library, reach
+from thinkube.capture.machine import BUDGET, TOTAL, library, reach
 from thinkube.capture.values import NOTHING, Call, Frame, Value, Values
 
-_DEPTH = 14
+_DEPTH = 40
 _STORE = re.compile(
     r"(?i)store|vector|index|collection|table|db|database|session|cursor|bucket|producer|repositor"
 )
@@ -97,17 +97,28 @@ class Calls(Classes):
                 return result if member else self.fresh(node, arguments.solid)
             if callee.kind in {"text", "prompt"}:
                 return NOTHING
-            return self.call_opaque(node, callee, arguments)
+            return self.call_opaque(node, callee, arguments, bare)
         finally:
             self.call = outer
 
-    def call_opaque(self, node: ast.expr, callee: Value, arguments: Arguments) -> Values:
+    def call_opaque(self, node: ast.expr, callee: Value, arguments: Arguments, bare: bool) -> Values:
         """Call something a library made: a decorated function, a partial, a chain."""
         result: set[Value] = set()
+        if self.applying:
+            return self.fresh(node, arguments.solid)
+        if bare or callee.name.startswith("operator."):
+            self.change(
+                (v for v in arguments.solid if v.kind not in {"function", "class", "import"}),
+                sure=callee.name.startswith("operator."),
+            )
         if callee.name == "functools.partial":
             arguments = Arguments([], {}, arguments.every | frozenset(callee.holds))
         for held in sorted(callee.holds, key=_order):
-            if held.kind in {"function", "method"}:
+            if (
+                held.kind in {"function", "method"}
+                or held.name.startswith("builtins.")
+                and "." in held.name[9:]
+            ):
                 result |= self.apply(node, held, arguments, bare=False)
         return frozenset(result) | self.fresh(node, arguments.solid)
 
@@ -135,10 +146,11 @@ class Calls(Classes):
         key = (function, (*arguments.positional, *arguments.named.values(), arguments.spread))
         if key in self.followed:
             return self.followed[key]
+        self.record.follows = True
+        self.total += 1
         depth = len(self.call.enclosing()) if self.call else 0
-        if self.work > BUDGET or depth > _DEPTH:
-            self.change(reach(arguments.solid), sure=False)
-            return arguments.solid
+        if self.work > BUDGET or self.total > TOTAL or depth > _DEPTH:
+            return self.give_up(function, arguments)
         self.followed[key] = arguments.solid
         frame = Frame("function", function.frame, function=function)
         self.fill(frame, node, function, arguments)
@@ -158,6 +170,28 @@ class Calls(Classes):
             result = frozenset((made,))
         self.followed[key] = result
         return result
+
+    def give_up(self, function: Value, arguments: Arguments) -> Values:
+        """Too deep to follow: assume that the call changes whatever it can reach, so that it is kept."""
+        reached: set[Value] = set()
+        todo: set[Value] = {function, *arguments.solid}
+        names: set[str] = set()
+        while todo and len(reached) < 2_000:
+            value = todo.pop()
+            if value in reached:
+                continue
+            reached.add(value)
+            todo |= value.holds
+            if value.kind == "function":
+                names |= value.scope.reads.keys() | value.scope.writes
+                for name in value.scope.reads:
+                    todo |= {v for v in self.now.get(name, NOTHING) if v.kind not in {"text", "prompt"}}
+                for name in value.scope.writes:
+                    self.record.binds.setdefault(name, self.now.get(name, NOTHING))
+        for name in names:
+            self.record.soft.setdefault(name, 0)
+        self.change((v for v in reached if v.kind not in {"import", "function", "class"}), sure=False)
+        return arguments.solid
 
     def fill(self, frame: Frame, node: ast.AST, function: Value, arguments: Arguments) -> None:
         """Give parameters their objects."""
@@ -187,6 +221,7 @@ class Calls(Classes):
         for callback in sorted(callbacks, key=_order):
             target = callback
             arguments = Arguments([], {}, given)
+            owners = NOTHING
             if callback.kind == "method" and not callback.fields["function"]:
                 self.change(callback.fields["self"])
                 for receiver in callback.fields["self"]:
@@ -195,11 +230,12 @@ class Calls(Classes):
             if callback.kind == "method":
                 functions = [f for f in callback.fields["function"] if f.kind == "function"]
                 arguments = arguments.after(callback.fields["self"])
+                owners = callback.fields["self"]
             else:
                 functions = [callback] if callback.kind == "function" else []
             for function in functions:
                 outer = self.call
-                self.call = Call(outer, frozenset((target, function)), "__call__", builds=False)
+                self.call = Call(outer, frozenset((target, function)) | owners, "__call__", builds=False)
                 self.follow(function, arguments)
                 self.call = outer
         self.assumed -= 1
@@ -224,7 +260,8 @@ class Calls(Classes):
                 finally:
                     self.call = outer
         effect = self.effect_of(receiver, verb, bare)
-        self.call = Call(outer, frozenset((receiver,)), verb, builds=effect == "changes")
+        uses = verb in known.USES or (receiver.name.endswith("Trainer") and verb in known.TRAINING)
+        self.call = Call(outer, frozenset((receiver,)), verb, builds=effect == "changes" and not uses)
         try:
             return self.library_method(node, receiver, verb, effect, arguments)
         finally:
@@ -250,6 +287,10 @@ class Calls(Classes):
         if receiver.kind == "container":
             return "changes" if verb in _CONTAINER_CHANGES else "parts"
         effect = known.verb_effect(verb, receiver.name, receiver.remote)
+        if known.DRAWS_FROM.match(receiver.name) or (
+            known.QUEUES.match(receiver.name) and verb.startswith("get")
+        ):
+            return "changes"
         if effect not in {"unknown", "derives"} or not bare:
             return effect
         if self.shown:
@@ -288,8 +329,10 @@ class Calls(Classes):
             else:
                 self.external(f"`{receiver.name or 'its object'}.{verb}`")
         if effect == "changes" or "inplace" in arguments.named:
+            if verb == "shuffle" and known.DRAWS_FROM.match(receiver.name):
+                self.change(arguments.solid)
             sure = receiver.kind == "container" or known.verb_effect(verb, receiver.name, False) == "changes"
-            self.change((receiver,), sure)
+            self.change((receiver,), sure, deep=verb in {"train", "fit"})
             receiver.holds |= arguments.solid - {receiver}
             if receiver.kind == "container" and verb in {"extend", "update"}:
                 receiver.holds |= self.parts(arguments.solid) - {receiver}
@@ -309,7 +352,9 @@ class Calls(Classes):
             self.change((receiver,), sure=False)
         held = arguments.solid | {receiver} if effect in {"derives", "unknown"} else arguments.solid
         made = self.fresh(node, held)
-        self._inherit(made, receiver, same=effect == "unknown")
+        self._inherit(
+            made, receiver, same=effect == "unknown" or receiver.name.startswith(("numpy", "torch"))
+        )
         return made
 
     def _inherit(self, made: Values, receiver: Value, same: bool) -> None:
@@ -331,7 +376,7 @@ class Calls(Classes):
             if pattern.match(name):
                 self.change((self.imported(f"{state} (random state)"),))
                 self.record.draws.add(state)
-                effect = "pure"
+                effect = effect if effect == "first" else "pure"
         if known.SEEDS.search(name) or known.SEEDS_ALL.search(name):
             self.seeded.update(known.RANDOM if known.SEEDS_ALL.search(name) else self.record.draws)
         constructor = short.rpartition(".")[2][:1].isupper()
@@ -351,8 +396,10 @@ class Calls(Classes):
             if bare and not (self.shown and not constructor):
                 self.change(v for v in arguments.solid if v.kind not in {"function", "class", "import"})
                 self.change((self.imported(library(name)),), sure=False)
-            if not constructor:
-                self.run_callbacks(arguments.solid, arguments.solid)
+        if not constructor and short not in known.PURE_BUILTINS and short not in known.HOLDING_BUILTINS:
+            self.run_callbacks(arguments.solid, arguments.solid)
+        for key in {"out", "file"} & arguments.named.keys():
+            self.change(arguments.named[key])
         if short in known.CALL_THEIR_ARGUMENT or short == "functools.reduce":
             self.run_callbacks(arguments.solid, self.parts(arguments.solid))
         if short in known.CONSUMERS:
@@ -369,6 +416,11 @@ class Calls(Classes):
         made = self.make(
             node, "container" if short in known.HOLDING_BUILTINS else "opaque", arguments.solid, short
         )
+        if short == "memoryview":
+            made.same |= arguments.solid
+        if not arguments.every and not constructor:
+            # What is handed out without being given anything is usually the library's own.
+            made.same.add(self.imported(library(name)))
         made.iterates = short in known.ITERATORS or short.startswith("itertools.")
         if short in known.HOLDING_BUILTINS:
             made.holds |= self.parts(arguments.solid) - {made}
@@ -381,6 +433,8 @@ class Calls(Classes):
             }
         made.holds.add(self.imported(name))
         self.touch_files(made, short.rpartition(".")[2], arguments)
+        if short in known.ELEMENTS:
+            return self.parts(arguments.solid) | {made}
         return frozenset((made,))
 
     def parts(self, values: Values) -> Values:

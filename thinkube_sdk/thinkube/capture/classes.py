@@ -59,11 +59,24 @@ class Classes(Special):
             elif value.kind in {"instance", "class"}:
                 found |= self.own_attribute(value, name)
             elif value.kind not in {"text", "prompt"}:
-                found.add(value)
-                found |= value.holds
+                found |= self.part(value)
                 if changes_by_name(value, name):
                     found.add(self.taken(value, name))
         return frozenset(found)
+
+    def part(self, value: Value) -> set[Value]:
+        """Something inside an object that a library made: one stand-in for all of it."""
+        if value.kind != "opaque" or len(value.holds) < 3:
+            return {value, *value.holds}
+        exact = [v for v in value.holds if v.kind in {"instance", "function", "class", "method", "file"}]
+        if " part" not in value.fields:
+            made = Value("opaque", value.name, None, self.record.index)
+            made.remote = value.remote
+            made.inside = value
+            made.holds.add(value)
+            made.fields[" part"] = frozenset((made,))
+            value.fields[" part"] = frozenset((made,))
+        return {value, *value.fields[" part"], *(exact if len(exact) < 8 else ())}
 
     def taken(self, receiver: Value, verb: str) -> Value:
         """A changing method taken from an object whose class is not the notebook's."""
@@ -90,6 +103,10 @@ class Classes(Special):
                 found.add(member)
             else:
                 found.add(self.bound_method(value, member))
+        if not members and value.kind == "instance" and value.owner is not None and name != "__getattr__":
+            for hook in self.class_member(value.owner, "__getattr__"):
+                if hook.kind == "function":
+                    found |= self.follow(hook, Arguments([frozenset((value,)), self.text(name)]))
         if not any(member.kind not in {"text", "prompt"} for member in members):
             found |= {value, *(value.holds if value.kind == "instance" and not members else ())}
         return found

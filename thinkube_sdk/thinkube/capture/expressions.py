@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import ast
 
+from thinkube.capture.arguments import Arguments
 from thinkube.capture.calls import Calls
 from thinkube.capture.scopes import text_names
-from thinkube.capture.values import NOTHING, Frame, Values
+from thinkube.capture.values import NOTHING, Frame, Value, Values
+
+
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv", ast.Mod: "mod",
+    ast.Pow: "pow", ast.MatMult: "matmul", ast.LShift: "lshift", ast.RShift: "rshift", ast.BitOr: "or",
+    ast.BitAnd: "and", ast.BitXor: "xor",
+}  # fmt: skip
 
 
 class Expressions(Calls):
@@ -44,7 +52,19 @@ class Expressions(Calls):
             return frozenset().union(
                 *(self.lookup(key.name, node.lineno) for key in keys if key.kind == "text")
             )
-        return base | self.parts(base)
+        found: set[Value] = set()
+        for value in base:
+            if value.kind == "instance":
+                for hook in self.member(value, "__getitem__"):
+                    if hook.kind == "function":
+                        found |= self.follow(hook, Arguments([frozenset((value,)), keys]))
+            if value.kind == "opaque":
+                found |= self.part(value)
+                if node is self.bare and value.name.endswith("defaultdict"):
+                    self.change((value,))
+            else:
+                found |= {value, *self.parts(frozenset((value,)))}
+        return frozenset(found)
 
     def _joinedstr(self, node: ast.JoinedStr) -> Values:
         for part in node.values:
@@ -61,12 +81,31 @@ class Expressions(Calls):
         return NOTHING if all(v.kind in {"text", "import"} for v in found) else self.fresh(node, NOTHING)
 
     def _binop(self, node: ast.BinOp) -> Values:
-        found = self.evaluate(node.left) | self.evaluate(node.right)
+        left, right = self.evaluate(node.left), self.evaluate(node.right)
+        found = left | right
         solid = frozenset(v for v in found if v.kind != "text")
+        result = self.operate(node.op, left, right)
+        if result is not None:
+            return result | self.fresh(node, solid)
+        if node is self.bare:
+            self.change((v for v in solid if v.kind in {"opaque", "container"}), sure=False)
         if not solid:
             return NOTHING
         held = {h for v in solid for h in (v.holds if v.kind == "container" else (v,))}
         return self.fresh(node, frozenset(held))
+
+    def operate(self, operator: ast.operator, left: Values, right: Values) -> Values | None:
+        """What an operator of a class of the notebook does; None if there is none."""
+        name = _OPERATORS.get(type(operator), "")
+        result: Values | None = None
+        for values, other, verb in ((left, right, f"__{name}__"), (right, left, f"__r{name}__")):
+            for value in values:
+                if value.kind == "instance":
+                    for hook in self.member(value, verb):
+                        if hook.kind == "function":
+                            found = self.follow(hook, Arguments([frozenset((value,)), other]))
+                            result = found if result is None else result | found
+        return result
 
     def _unaryop(self, node: ast.UnaryOp) -> Values:
         found = self.evaluate(node.operand)

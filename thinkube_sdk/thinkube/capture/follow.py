@@ -37,6 +37,8 @@ class Follower(Expressions):
         self.weak = int(stopped)
         self.execute([node])
         self.weak = 0
+        self.applying = False
+        self.assumed = 0
         if stopped:
             self.bound.clear()
             if not hasattr(node, "body"):
@@ -151,6 +153,10 @@ class Follower(Expressions):
             elif value.kind == "import" and library(value.name) in {"sys.path", "sys.modules"}:
                 self.record.always = "changes where modules are found"
             elif value.kind not in {"text", "prompt"}:
+                if value.kind == "instance":
+                    for hook in self.member(value, "__setitem__"):
+                        if hook.kind == "function":
+                            self.follow(hook, Arguments([frozenset((value,)), keys, values]))
                 self.change((value,) if value.kind != "import" else (self.imported(library(value.name)),))
                 value.holds |= solid - {value}
 
@@ -232,6 +238,8 @@ class Follower(Expressions):
         decorators = [self.evaluate(decorator) for decorator in node.decorator_list]
         value = self.make(node, "function", (), node.name)
         value.frame = self.enclosing_function()
+        if value.frame is not None:
+            value.holds.add(value.frame.state)
         self.signature(value, node)
         if self.frame is not None and self.frame.kind == "class":
             value.owner = self.frame.function
@@ -279,7 +287,7 @@ class Follower(Expressions):
                 continue
             self.registers(decorator, current)
             # A library's decorator takes the function in; it does not call it yet.
-            self.applying = all(v.kind == "import" for v in found)
+            self.applying = all(v.kind in {"import", "opaque"} for v in found)
             for callee in sorted(found, key=lambda v: v.serial):
                 result |= self.apply(decorator, callee, Arguments([current]), bare=False)
             self.applying = False
@@ -300,6 +308,8 @@ class Follower(Expressions):
         if not isinstance(inner, ast.Attribute):
             return
         for owner in self.evaluate(inner.value):
+            if owner.kind == "import" and self.is_local(owner.name):
+                self.change((self.imported(library(owner.name)),))
             if owner.kind in {"opaque", "container"}:
                 owner.holds |= current
                 self.change((owner,))
@@ -398,7 +408,8 @@ class Follower(Expressions):
         for _ in range(rounds):
             with self.branch():
                 prepare()
-                self.followed.clear()
+                if self.frame is None:
+                    self.followed.clear()
                 self.execute(body)
         self.loops -= 1
 

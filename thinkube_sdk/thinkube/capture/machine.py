@@ -25,7 +25,9 @@ BUILTINS = frozenset(dir(builtins)) | {
 }
 # Names that only a notebook has.
 HISTORY = frozenset({"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "In", "Out"})
-BUDGET = 20_000
+# Calls followed for one statement, and for a whole notebook.
+BUDGET = 2_000
+TOTAL = 400_000
 
 
 class Machine:
@@ -50,6 +52,7 @@ class Machine:
         self.made: dict[int, Value] = {}
         self.followed: dict[tuple[Value, tuple[Values, ...]], Values] = {}
         self.work = 0
+        self.total = 0
         self.lazy_annotations = False
         self.seeded: set[str] = set()
         self.files: dict[str, Value] = {}
@@ -79,6 +82,11 @@ class Machine:
 
     def parts(self, values: Values) -> Values:
         raise NotImplementedError
+
+    def is_local(self, module: str) -> bool:
+        """Whether a module lies beside the notebook."""
+        del module
+        return False
 
     def search_path(self, folder: str) -> None:
         """Take note of a folder that modules are looked up in."""
@@ -140,22 +148,33 @@ class Machine:
                 while holder is not None:
                     if holder.kind == "function" and name in holder.locals:
                         holder.locals[name] |= values
+                        self.change((holder.state,))
                         return
                     holder = holder.parent
             if self.weak and name in frame.locals:
                 values |= frame.locals[name]
-            frame.locals[name] = values
+            frame.locals[name] = self.collapse(values)
             return
         record = self.record
         strong = self.weak == 0 and frame is None
-        record.binds[name] = record.binds.get(name, NOTHING) | values
+        record.binds[name] = self.collapse(record.binds.get(name, NOTHING) | values)
+        record.bind_calls.setdefault(name, []).append(self.call if frame is not None else None)
         record.deleted.discard(name)
         if strong or frame is None:
             self.bound.add(name)
         if strong:
             self.now[name] = values
         else:
-            self.now[name] = self.now.get(name, NOTHING) | values
+            self.now[name] = self.collapse(self.now.get(name, NOTHING) | values)
+
+    def collapse(self, values: Values) -> Values:
+        """Many objects as one that may be any of them, so that sets stay small."""
+        if len(values) <= 40:
+            return values
+        made = Value("opaque", "", None, self.record.index)
+        made.same = {value for value in values if value.kind not in {"text", "prompt"}}
+        made.holds = set(made.same)
+        return frozenset((made,))
 
     # Effects.
     def change(self, values: Iterable[Value], sure: bool = True, deep: bool = False) -> None:
@@ -173,6 +192,9 @@ class Machine:
             value.changes.append(Change(self.record.index, self.call, sure))
             self.record.changed[value] = sure or bool(known)
             todo.extend(value.same)
+            if value.inside is not None:
+                todo.append(value.inside)
+                todo.extend(v for v in value.inside.holds if v.kind not in {"function", "class", "import"})
             if deep:
                 todo.extend(v for v in value.holds if v.kind not in {"function", "class", "import"})
 
@@ -199,7 +221,9 @@ class Machine:
             record.strong |= {name} if strong else set()
             if strong:
                 self.now[name] = values
-            self.bindings.setdefault(name, []).append(Binding(record.index, values, strong))
+            self.bindings.setdefault(name, []).append(
+                Binding(record.index, values, strong, calls=tuple(record.bind_calls.get(name, (None,))))
+            )
         for name in record.deleted:
             self.bindings.setdefault(name, []).append(Binding(record.index, NOTHING, True, deleted=True))
             self.now.pop(name, None)
@@ -208,9 +232,13 @@ class Machine:
 def library(name: str) -> str:
     """The part of a dotted name whose state is shared: a standard module, or a whole library."""
     root, _, rest = name.partition(".")
-    if root in {"os", "sys"} and rest:
+    if (
+        root in {"os", "sys"}
+        and rest.partition(".")[0] in {"environ", "path", "modules"}
+        and root + rest[:4] != "ospath"
+    ):
         return f"{root}.{rest.partition('.')[0]}"
-    return root
+    return "langchain" if root.startswith(("langchain_", "langgraph")) else root
 
 
 def reach(values: Iterable[Value], limit: int = 400) -> set[Value]:

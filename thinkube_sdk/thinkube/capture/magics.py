@@ -82,6 +82,8 @@ def _cell_magic(lines: list[str], first: int) -> Source:
     body = "\n".join(lines[first + 1 :])
     blank = "\n" * first
     if name in _TRANSPARENT:
+        if first + 1 == len(lines):
+            return Source(blank, [Note(first + 1, head, f"`%%{name}` is left out")])
         source = to_python(body)
         words = [word for word in rest.split() if not word.startswith("-")]
         bind = f"{words[0]} = get_ipython().run_cell_magic('capture')" if name == "capture" and words else ""

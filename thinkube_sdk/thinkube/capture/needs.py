@@ -11,7 +11,7 @@ from itertools import count
 
 from thinkube.capture.machine import BUILTINS
 from thinkube.capture.reading import Reading
-from thinkube.capture.values import Binding, Change, Value, Values
+from thinkube.capture.values import Binding, Call, Change, Value, Values
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Needs:
         self.ticket = count()
         self.visited: dict[Value, int] = {}
         self.again: set[tuple[Value, int]] = set()
-        self.named: set[tuple[str, int]] = set()
+        self.walked: dict[str, set[int]] = {}
         self.positions = {name: [b.index for b in found] for name, found in self.machine.bindings.items()}
         self.by_text = False
         self.skipped = {s.index for s in reading.statements if s.pragma == "skip"}
@@ -89,14 +89,20 @@ class Needs:
             binding = bindings[place]
             if binding.index in self.skipped:
                 continue
-            if not binding.deleted:
+            if not binding.deleted and not (
+                binding.calls and all(self._demo(call) for call in binding.calls)
+            ):
                 found.append(binding)
             if binding.strong:
                 break
+            if len(found) > 50 and place in self.walked.get(name, ()):
+                break
+            self.walked.setdefault(name, set()).add(place)
         return found
 
     def _need_name(self, name: str, time: int, needer: str, index: int) -> None:
         found = self.reaching(name, time)
+        self._need_deletion(name, time)
         if name in self.frozen:
             self.selection.loads[name] = found[0].index if found else 0
             return
@@ -114,6 +120,15 @@ class Needs:
             reason = "binds the object itself" if verb == "is" else f"{verb} {needer} needs"
             self._push(binding.index, lambda b=binding, r=reason: self._keep(b.index, r))  # type: ignore[misc]
             self._need_values(binding.values, time, f"`{name}`")
+
+    def _need_deletion(self, name: str, time: int) -> None:
+        """A deleted name that hid a built-in one: the deletion counts."""
+        if name not in BUILTINS:
+            return
+        position = bisect_left(self.positions.get(name, []), time)
+        if position and self.machine.bindings[name][position - 1].deleted:
+            index = self.machine.bindings[name][position - 1].index
+            self._push(index, lambda: self._keep(index, f"deletes `{name}`, which hid a built-in one"))
 
     def _need_values(self, values: Values, moment: int, name: str) -> None:
         for value in values:
@@ -228,6 +243,19 @@ class Needs:
             self.selection.unsure.add(index)
         verb = "changes" if change.sure else "may change"
         self._push(index, lambda i=index, r=f"{verb} {name}": self._keep(i, r))  # type: ignore[misc]
+
+    def _demo(self, call: Call | None) -> bool:
+        """Whether a call, or one around it, merely uses the captured object."""
+        return call is not None and any(
+            not each.builds and each.on & self.subject for each in call.enclosing()
+        )
+
+    def _ran_before_it_stopped(self, index: int, change: Change) -> bool:
+        """Whether a statement that raised may have changed something before it did."""
+        statement, record = self.reading.statements[index], self.records[index]
+        if not change.sure or any(not self.reaching(n, index) and n not in BUILTINS for n in record.reads):
+            return False
+        return hasattr(statement.node, "body") or record.follows
 
     # Statements.
     def _keep(self, index: int, reason: str) -> None:

@@ -91,11 +91,11 @@ def _cell(cell: Any, number: int, path: Path) -> Cell | None:
             (
                 _shown(output)
                 for output in outputs
-                if output.get("output_type") in {"execute_result", "pyout"}
+                if output.get("output_type") in ("execute_result", "pyout")
             ),
             "",
         )
-    failure = next((output for output in outputs if output.get("output_type") in {"error", "pyerr"}), None)
+    failure = next((output for output in outputs if output.get("output_type") in ("error", "pyerr")), None)
     stopped, error = _stopped(failure, text) if failure else (None, None)
     metadata = cell.get("metadata")
     other = metadata.get("vscode", {}) if isinstance(metadata, dict) else {}

@@ -65,6 +65,9 @@ class NotebookFollower(Follower):
         super().__init__()
         self.modules = modules
 
+    def is_local(self, module: str) -> bool:
+        return self.modules.find(module) is not None
+
     def search_path(self, folder: str) -> None:
         self.modules.search(folder)
 

@@ -170,9 +170,19 @@ _ANYWHERE_EXTERNAL = words(
     "push_to_hub push_to_hub_merged push_to_hub_gguf log_metric log_metrics log_param log_params "
     "log_artifact log_artifacts send_message send_email sendmail"
 )
+# Methods that write a file and leave their receiver as it is.
+_SAVING = re.compile(
+    r"^(save_(pretrained|model|weights|local|to_disk|vocabulary|checkpoint|state_dict|as|pickle|json)\w*|savefig|savetxt|"
+    r"to_(csv|json|parquet|pickle|excel|html|latex|feather|sql|markdown|file|disk)|write_(html|image|json|csv|parquet)|export\w*|"
+    r"dump_to_file|fig_to\w*)$"
+)
+_PLOTTING = re.compile(
+    r"(?i)(plot|hist|scatter|heatmap|imshow|chart|figure|subplots|barh?$|lineplot|boxplot|violin|pairplot|jointplot|set_theme|"
+    r"set_style|show$|display|draw_|render|savefig|pie$|px\.line|px\.bar)"
+)
 # Process-wide settings that shape what later code does: always kept.
 _AMBIENT = re.compile(
-    r"^(os\.(putenv|unsetenv|umask|chdir)$|os\.environ\.(update|setdefault|pop|clear|__setitem__)$|"
+    r"^(os\.(putenv|unsetenv|umask|chdir|makedirs|mkdir)$|os\.environ\.(update|setdefault|pop|clear|__setitem__)$|"
     r"sys\.(path|setrecursionlimit|set_int_max_str_digits)|site\.addsitedir|locale\.setlocale|"
     r"multiprocessing\.set_start_method|threading\.stack_size|socket\.setdefaulttimeout|"
     r"asyncio\.set_event_loop_policy|signal\.signal|atexit\.register|codecs\.register|copyreg\.)"
@@ -191,7 +201,7 @@ STORED_SECRETS = re.compile(
 DOTENV = re.compile(r"^dotenv\.(main\.)?load_dotenv$|^dotenv\.load_dotenv$")
 # Context managers that only observe; their block runs the same without them.
 OBSERVERS = re.compile(
-    r"^(mlflow\.(start_run|start_span)|contextlib\.(redirect_stdout|redirect_stderr)|IPython\.utils\.capture|"
+    r"^(mlflow\.(start_run|start_span)|IPython\.utils\.capture|"
     r"IPython\.utils\.io\.capture_output|wandb\.init|langsmith\.(trace|tracing_context)|cProfile\.Profile|"
     r"langchain_core\.tracers|langchain\.callbacks\.get_openai_callback|langchain_community\.callbacks|"
     r"warnings\.catch_warnings|torch\.autograd\.profiler|codecarbon)"
@@ -206,6 +216,18 @@ TRANSPARENT_DECORATORS = re.compile(
     r"dataclasses\.dataclass|abc\.\w+|typing\.\w+|langsmith\.traceable|langfuse\.observe|mlflow\.trace|tenacity\.retry|"
     r"staticmethod|classmethod|property|torch\.\w+|numba\.\w+|enum\.\w+|weave\.op|traceback\.\w+)"
 )
+# Functions that hand over something out of what they are given.
+ELEMENTS = words("next min max functools.reduce reduce random.choice operator.getitem copy.copy getattr")
+# Changing methods that call a function they are given.
+CALLING = words("callback push enter_context submit apply_async foreach forEach map")
+# Generators of random numbers, and queues: each reading call changes them.
+DRAWS_FROM = re.compile(
+    r"^(random\.(Random|SystemRandom)|numpy\.random\.(default_rng|RandomState|Generator)|torch\.Generator)"
+)
+QUEUES = re.compile(r"^(queue|multiprocessing|asyncio)\.\w*Queue")
+# Methods that use an object even where they change it.
+USES = words("update_state aupdate_state launch train_step reset_conversation clear_history chat ask")
+TRAINING = words("train fit evaluate predict test validate hyperparameter_search save_model save_state log")
 RUNNERS = words(
     "start submit run_until_complete run run_in_executor apply apply_async starmap imap foreach map kickoff"
 )
@@ -215,6 +237,8 @@ def verb_effect(verb: str, made_by: str, remote: bool) -> Effect:
     """Judge a method by its name and by the library that made its receiver."""
     if verb in _ANYWHERE_EXTERNAL:
         return "external"
+    if _SAVING.match(verb):
+        return "reads"
     library = made_by.partition(".")[0]
     if library in _VALUE_LIBRARIES and verb not in {
         "insert",
@@ -254,6 +278,8 @@ def function_effect(name: str) -> Literal["pure", "first", "external", "ambient"
         return "external"
     if _AMBIENT.match(name):
         return "ambient"
+    if _PLOTTING.search(name.rpartition(".")[2]) and "." in name:
+        return "pure"
     if name in _PURE or name in PURE_BUILTINS:
         return "pure"
     if name.startswith(

@@ -42,6 +42,11 @@ class Special(Machine):
         if known.DOTENV.match(name):
             self.record.dotenv = True
             return NOTHING
+        if short.startswith(("builtins.", "list.", "dict.", "set.", "bytearray.")) and arguments.positional:
+            self.change(arguments.positional[0])
+            for value in arguments.positional[0]:
+                value.holds |= arguments.solid - {value}
+            return arguments.solid
         if name in {"os.getenv", "os.environ.get"}:
             return self.environment_value(arguments.positional[0] if arguments.positional else NOTHING) | (
                 frozenset().union(*arguments.positional[1:])
@@ -129,7 +134,25 @@ class Special(Machine):
         found = frozenset().union(*arguments.positional[2:])
         for name in names:
             found |= self.attribute(arguments.positional[0], name)
-        return found if names else arguments.positional[0] | self.parts(arguments.positional[0])
+        if names:
+            return found
+        for value in arguments.positional[0]:
+            owner = value.owner if value.kind == "instance" else value
+            if owner is not None and owner.kind == "class":
+                for name in self.member_names(owner):
+                    found |= self.attribute(frozenset((value,)), name)
+        return found | arguments.positional[0] | self.parts(arguments.positional[0])
+
+    def member_names(self, owner: Value) -> set[str]:
+        """Methods of a class and of those above it."""
+        names = {name for name, values in owner.fields.items() if any(v.kind == "function" for v in values)}
+        for base in self.bases.get(owner, ()):
+            names |= self.member_names(base) if base is not owner else set()
+        return {name for name in names if not name.startswith("__")}
+
+    def _type(self, node: ast.expr, arguments: Arguments) -> Values:
+        owners = {v.owner for v in arguments.solid if v.kind == "instance" and v.owner is not None}
+        return frozenset(owners) or self.fresh(node, NOTHING)
 
     # Code made from text.
     def _exec(self, node: ast.expr, arguments: Arguments) -> Values:
@@ -180,6 +203,12 @@ class Special(Machine):
     def _json_dump(self, _node: ast.expr, arguments: Arguments) -> Values:
         if len(arguments.positional) > 1:
             self.change(arguments.positional[1])
+            for text in sorted(v.name for v in arguments.positional[1] if v.kind == "text"):
+                self.change((self.file(text),))
+        return NOTHING
+
+    def _redirect(self, _node: ast.expr, arguments: Arguments) -> Values:
+        self.change(arguments.solid)
         return NOTHING
 
     # Files.
@@ -205,6 +234,16 @@ class Special(Machine):
 
 SECRETIVE = re.compile(r"(?i)(key|token|secret|password|passwd|pwd|credential|auth)s?(_|\d|$)|^(pat|pass)$")
 _SPECIAL = {
+    "type": "_type",
+    "pickle.dump": "_json_dump",
+    "joblib.dump": "_json_dump",
+    "dill.dump": "_json_dump",
+    "cloudpickle.dump": "_json_dump",
+    "yaml.dump": "_json_dump",
+    "yaml.safe_dump": "_json_dump",
+    "torch.save": "_json_dump",
+    "contextlib.redirect_stdout": "_redirect",
+    "contextlib.redirect_stderr": "_redirect",
     "setattr": "_setattr",
     "delattr": "_setattr",
     "object.__setattr__": "_setattr",

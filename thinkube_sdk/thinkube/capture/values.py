@@ -27,10 +27,11 @@ class Value:
         same: objects it may be another name for.
         changes: statements that change it, with the calls that led there.
         iterates: whether reading it uses it up.
+        inside: the object it is an unknown part of.
         remote: whether what it stands for lives outside the process.
     """
 
-    __slots__ = ("changes", "fields", "frame", "free", "holds", "iterates", "kind", "made", "name", "node", "owner", "remote", "same", "serial")  # fmt: skip
+    __slots__ = ("changes", "fields", "frame", "free", "holds", "inside", "iterates", "kind", "made", "name", "node", "owner", "remote", "same", "serial")  # fmt: skip
 
     def __init__(self, kind: str, name: str = "", node: ast.AST | None = None, made: int = -1) -> None:
         self.kind = kind
@@ -47,6 +48,7 @@ class Value:
         self.iterates = False
         self.remote = False
         self.free: Scope | None = None
+        self.inside: Value | None = None
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -104,6 +106,7 @@ class Frame:
     returns: set[Value] = field(default_factory=set)
     function: Value | None = None
     yields: bool = False
+    state: Value = field(default_factory=lambda: Value("opaque", "closure"))
 
 
 @dataclass
@@ -114,6 +117,7 @@ class Binding:
     values: Values
     strong: bool
     deleted: bool = False
+    calls: tuple[Call | None, ...] = (None,)
 
 
 @dataclass
@@ -141,6 +145,9 @@ class Record:
         binds: names it binds, with their objects; `strong` are those it surely binds; `deleted` those it deletes.
         reads: names it reads, with the line.
         soft: names that a function reads which the statement may or may not call.
+        bind_calls: for each name it binds, the calls through which it does.
+        follows: whether it calls a function of the notebook.
+        opens: files it surely reads.
         changed: objects it changes, and whether that is sure.
         externals: effects outside the process.
         secrets: variables of the environment it fills from a prompt or a placeholder.
@@ -156,6 +163,9 @@ class Record:
 
     index: int
     binds: dict[str, Values] = field(default_factory=dict)
+    bind_calls: dict[str, list[Call | None]] = field(default_factory=dict)
+    follows: bool = False
+    opens: list[str] = field(default_factory=list)
     strong: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     reads: dict[str, int] = field(default_factory=dict)
