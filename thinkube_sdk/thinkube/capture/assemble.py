@@ -18,7 +18,7 @@ from thinkube.capture.report import decisions
 from thinkube.capture.shipped import shipped_files
 from thinkube.capture.special import SECRETIVE
 from thinkube.capture.trace import Trace
-from thinkube.capture.trees import no_collection, walk
+from thinkube.capture.trees import roomy, walk
 from thinkube.model.capture import Capture
 from thinkube.model.errors import SourceRefused
 from thinkube.services.table import CLIENTS
@@ -32,8 +32,14 @@ def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capt
         SourceRefused: something needed can't be rebuilt outside the notebook.
         SecretInSource: a credential stands in what would ship.
     """
-    with no_collection():
-        return _capture(trace, name, freeze)
+    with roomy():
+        try:
+            return _capture(trace, name, freeze)
+        except RecursionError as error:
+            raise SourceRefused(
+                f"`{name}` needs an expression that is nested too deeply to follow.",
+                "Split it over several statements.",
+            ) from error
 
 
 def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:

@@ -146,7 +146,10 @@ class Calls(Classes):
         key = (function, (*arguments.positional, *arguments.named.values(), arguments.spread))
         if key in self.followed:
             return self.followed[key]
+        if function in self.harmless and not arguments.solid:
+            return NOTHING
         self.record.follows = True
+        before = self.effects()
         self.total += 1
         depth = len(self.call.enclosing()) if self.call else 0
         if self.work > BUDGET or self.total > TOTAL or depth > _DEPTH:
@@ -169,7 +172,24 @@ class Calls(Classes):
             made.iterates = True
             result = frozenset((made,))
         self.followed[key] = result
+        if not arguments.solid and not result and before == self.effects() and not self.weak:
+            self.harmless.add(function)
+            self.sensitive |= function.scope.reads.keys()
         return result
+
+    def effects(self) -> tuple[int, ...]:
+        """How many effects the statement has shown so far."""
+        record = self.record
+        changes = sum(
+            map(len, (record.changed, record.binds, record.externals, record.prompts, record.secrets))
+        )
+        return (
+            changes,
+            len(record.environment),
+            len(record.deleted),
+            bool(record.always),
+            bool(record.dynamic),
+        )
 
     def give_up(self, function: Value, arguments: Arguments) -> Values:
         """Too deep to follow: assume that the call changes whatever it can reach, so that it is kept."""
@@ -188,8 +208,11 @@ class Calls(Classes):
                     todo |= {v for v in self.now.get(name, NOTHING) if v.kind not in {"text", "prompt"}}
                 for name in value.scope.writes:
                     self.record.binds.setdefault(name, self.now.get(name, NOTHING))
+                    self.record.bind_calls.setdefault(name, []).append(self.call)
         for name in names:
             self.record.soft.setdefault(name, 0)
+        if todo:
+            self.record.always = "calls more than can be followed"
         self.change((v for v in reached if v.kind not in {"import", "function", "class"}), sure=False)
         return arguments.solid
 
@@ -313,12 +336,8 @@ class Calls(Classes):
                 v for v in reach((receiver,)) | arguments.solid if v.kind in {"function", "method"}
             )
             self.run_callbacks(functions, arguments.solid | {receiver})
-        elif (
-            effect in {"derives", "reads"}
-            and receiver.kind != "container"
-            and verb in known.CALL_THEIR_ARGUMENT
-        ):
-            self.run_callbacks(arguments.solid, frozenset((receiver,)))
+        elif effect not in {"changes", "external"} or verb in known.CALLING:
+            self.run_callbacks(arguments.solid, frozenset((receiver,)) | arguments.solid)
         if effect == "external":
             if (
                 not receiver.remote
@@ -351,7 +370,7 @@ class Calls(Classes):
         if effect == "unknown":
             self.change((receiver,), sure=False)
         held = arguments.solid | {receiver} if effect in {"derives", "unknown"} else arguments.solid
-        made = self.fresh(node, held)
+        made = self.fresh(node, held | {v for v in receiver.holds if v.kind == "file"})
         self._inherit(
             made, receiver, same=effect == "unknown" or receiver.name.startswith(("numpy", "torch"))
         )

@@ -22,10 +22,14 @@ _HASH = re.compile(
 )
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
 _HARMLESS = re.compile(
-    r"(?i)^(empty|none|null|not[-_ ]?(needed|required|used)|no[-_]?key|ollama|lm[-_]studio|local|test|fake|dummy|unused|na|n/a|anything|password|secret|token|key|api[-_]?key|true|false|bearer|admin|x+)$"
+    r"(?i)^(empty|none|null|not[-_ ]?(needed|required|used)|no[-_]?key|ollama|lm[-_]studio|local|test|fake|dummy|unused|na|n/a|anything|password|secret|token|key|api[-_]?key|true|false|bearer|admin|redacted|hidden|masked|removed|secret_?value|x+)$"
 )
 _NAMES = re.compile(
     r"(?i)(^|_)(api_?key|auth_?key|secret(_?key)?|access_?key|private_?key|token|password|passwd|pwd|passphrase|credentials?|client_?secret|connection_?string)$"
+)
+# A setting inside a longer text, such as YAML.
+_SETTING = re.compile(
+    r"(?im)^[ \t]*[\"']?(\w*(?:api_?key|token|password|passwd|secret|access_?key))[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"',{}<>$]{8,})[\"']?[ \t]*,?$"
 )
 _WORDS = re.compile(r"([A-Za-z0-9]+)[ _-]+(?:API|access|secret|auth)?[ _-]*(key|token|password|secret)", re.I)
 
@@ -36,9 +40,7 @@ def refuse_credentials(nodes: list[ast.AST], origins: Sequence[Origin | None]) -
     Raises:
         SecretInSource: with cell and line, and what to write instead.
     """
-    for node, name in _strings(nodes):
-        value = node.value
-        assert isinstance(value, str)
+    for node, name, value in _strings(nodes):
         named = bool(name) and bool(_NAMES.search(name))
         if not (named or _SHAPE.search(value)) or _innocent(value):
             continue
@@ -53,10 +55,16 @@ def refuse_credentials(nodes: list[ast.AST], origins: Sequence[Origin | None]) -
         )
 
 
-def _strings(nodes: list[ast.AST]) -> list[tuple[ast.Constant, str]]:
+def _joined(node: ast.JoinedStr) -> str:
+    """An f-string's own text, with a mark for each blank."""
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else "blank" for part in node.values)
+
+
+def _strings(nodes: list[ast.AST]) -> list[tuple[ast.expr, str, str]]:
     """Every string, with the name it is given to: a variable, a parameter, a key."""
     named: dict[int, str] = {}
-    found: list[ast.Constant] = []
+    inside: dict[int, str] = {}
+    found: list[tuple[ast.expr, str]] = []
     for node in nodes:
         if isinstance(node, ast.Assign):
             target = node.targets[0]
@@ -89,8 +97,13 @@ def _strings(nodes: list[ast.AST]) -> list[tuple[ast.Constant, str]]:
         elif isinstance(node, ast.Call) and len(node.args) == 2 and isinstance(node.args[0], ast.Constant):
             named[id(node.args[1])] = str(node.args[0].value)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.append(node)
-    return [(node, named.get(id(node), "")) for node in found]
+            found.append((node, node.value))
+            for label, value in _SETTING.findall(node.value) if "\n" in node.value else ():
+                found.append((node, value))
+                inside[len(found) - 1] = label
+        elif isinstance(node, ast.JoinedStr):
+            found.append((node, _joined(node)))
+    return [(node, inside.get(n, named.get(id(node), "")), value) for n, (node, value) in enumerate(found)]
 
 
 def _innocent(value: str) -> bool:
@@ -116,7 +129,8 @@ def _judge(value: str, name: str, named: bool) -> str | None:
         and (re.search(r"\d", value) or len(value) >= 8)
         and "/" not in value[:1]
     ):
-        if re.fullmatch(r"[a-z_.]+", value) and not SECRETIVE.search(name):
+        plain = re.fullmatch(r"[a-z_.-]+|[A-Z_]+|[A-Z][a-z]+", value)
+        if plain and not re.search(r"(?i)passw|pwd|passphrase", name):
             return None
         return "A credential"
     from detect_secrets.plugins.aws import AWSKeyDetector

@@ -49,9 +49,7 @@ class Expressions(Calls):
         if any(v.kind == "import" and v.name == "os.environ" for v in base):
             return self.environment_value(keys)
         if any(v.kind == "import" and v.name == "builtins.globals()" for v in base):
-            return frozenset().union(
-                *(self.lookup(key.name, node.lineno) for key in keys if key.kind == "text")
-            )
+            return self.by_name({key.name for key in keys if key.kind == "text"}, node.lineno)
         found: set[Value] = set()
         for value in base:
             if value.kind == "instance":
@@ -64,6 +62,18 @@ class Expressions(Calls):
                     self.change((value,))
             else:
                 found |= {value, *self.parts(frozenset((value,)))}
+        return frozenset(found)
+
+    def by_name(self, texts: set[str], line: int) -> Values:
+        """What `globals()[…]` may be: the names given, or any function where they aren't known."""
+        if texts:
+            return frozenset().union(*(self.lookup(text, line) for text in sorted(texts)))
+        found: set[Value] = set()
+        for name, values in self.now.items():
+            functions = [v for v in values if v.kind == "function"]
+            if functions and len(found) < 60:
+                found.update(functions)
+                self.record.soft.setdefault(name, line)
         return frozenset(found)
 
     def _joinedstr(self, node: ast.JoinedStr) -> Values:

@@ -130,10 +130,8 @@ class Follower(Expressions):
             self.assign(target.value, values)
         elif isinstance(target, ast.Attribute):
             base = self.evaluate(target.value)
-            if any(
-                v.kind == "import" and v.name == "sys" and target.attr in {"path", "modules"} for v in base
-            ):
-                self.record.always = "changes where modules are found"
+            if any(v.kind == "import" and v.name == "sys" for v in base):
+                self.record.always = f"sets sys.{target.attr}"
             self.set_field(base, [target.attr], values)
         elif isinstance(target, ast.Subscript):
             self.assign_item(self.evaluate(target.value), self.evaluate(target.slice), values)

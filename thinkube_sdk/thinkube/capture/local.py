@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class LocalModules:
         if text is None:
             text = _installed_source(module)
         if text is None:
-            return ()
+            return _loaded_names(module)
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError):
@@ -120,6 +121,22 @@ class LocalModules:
                 except (ValueError, TypeError):
                     continue
         return tuple(name for name in names if not name.startswith("_") and name != "*")
+
+
+def _loaded_names(module: str) -> tuple[str, ...]:
+    """Public names of a module without source: a built-in one, or one that is loaded already."""
+    root = module.partition(".")[0]
+    loaded = sys.modules.get(module)
+    if loaded is None and root in sys.stdlib_module_names:
+        loaded = importlib.import_module(module)
+    if loaded is None:
+        return ()
+    names = getattr(loaded, "__all__", None)
+    return (
+        tuple(names)
+        if names is not None
+        else tuple(name for name in vars(loaded) if not name.startswith("_"))
+    )
 
 
 def _installed_source(module: str) -> str | None:

@@ -53,6 +53,8 @@ class Machine:
         self.followed: dict[tuple[Value, tuple[Values, ...]], Values] = {}
         self.work = 0
         self.total = 0
+        self.harmless: set[Value] = set()
+        self.sensitive: set[str] = set()
         self.lazy_annotations = False
         self.seeded: set[str] = set()
         self.files: dict[str, Value] = {}
@@ -157,6 +159,9 @@ class Machine:
             return
         record = self.record
         strong = self.weak == 0 and frame is None
+        if name in self.sensitive:
+            self.harmless.clear()
+            self.sensitive.clear()
         record.binds[name] = self.collapse(record.binds.get(name, NOTHING) | values)
         record.bind_calls.setdefault(name, []).append(self.call if frame is not None else None)
         record.deleted.discard(name)

@@ -103,7 +103,7 @@ def _cell_magic(lines: list[str], first: int) -> Source:
     if name in _WRITES:
         append = "-a" in rest.split()
         path = rest.replace("-a ", "").strip().strip("'\"")
-        source.writes[path] = ("\0" if append else "") + body
+        source.writes[path] = ("\0" if append else "") + (body if body.endswith("\n") else body + "\n")
         source.notes.append(Note(first + 1, head, f"writes the file `{path}`"))
     else:
         source.notes.append(Note(first + 1, head, f"`%%{name}` runs outside the notebook's namespace"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
 
-from thinkube.capture.machine import BUILTINS
+from thinkube.capture.machine import BUILTINS, library
 from thinkube.capture.reading import Reading
 from thinkube.capture.values import Binding, Call, Change, Value, Values
 
@@ -107,11 +107,14 @@ class Needs:
             self.selection.loads[name] = found[0].index if found else 0
             return
         if not found:
-            star = next((i for i in reversed(self.stars) if i < time), None)
-            if star is not None and name not in BUILTINS:
-                self.selection.used.setdefault(star, set()).add("*")
-                self._push(star, lambda i=star: self._keep(i, f"may bind `{name}`"))  # type: ignore[misc]
-            elif name not in BUILTINS:
+            stars = [i for i in self.stars if i < time]
+            if name not in BUILTINS:
+                for star in stars:
+                    self.selection.used.setdefault(star, set()).add("*")
+                    self._push(star, lambda i=star: self._keep(i, f"may bind `{name}`"))  # type: ignore[misc]
+            if stars:
+                return
+            if name not in BUILTINS:
                 self.selection.missing.setdefault(name, (index, needer))
             return
         for binding in found:
@@ -145,6 +148,13 @@ class Needs:
                     self._push(time, lambda v=value, t=time, n=name: self._need_value(v, t, n, True))  # type: ignore[misc]
 
     # Objects.
+    def _need_imports(self, value: Value) -> None:
+        """Libraries that a function imports when it runs."""
+        for module in value.scope.imports:
+            root = self.machine.imports.get(library(module))
+            if root is not None:
+                self._need_values(frozenset((root,)), self.end, f"`{module}`")
+
     def _need_value(self, value: Value, time: int, name: str, again: bool = False) -> None:
         if not again and self.visited.get(value, -1) >= time:
             return
@@ -169,6 +179,7 @@ class Needs:
                 self._need_values(local, time, label)
             elif read not in scope.writes or self.reaching(read, time):
                 self._need_name(read, time, label, value.made)
+        self._need_imports(value)
         if scope.dynamic:
             self._need_by_text(label, value.made)
         for write in scope.writes:
@@ -230,14 +241,12 @@ class Needs:
             state = value.name.partition(" ")[0]
             if state not in self.machine.seeded:
                 return
-        for call in change.call.enclosing() if change.call else ():
-            if not call.builds and call.on & self.subject:
-                self.selection.demos.setdefault(
-                    index, f"a demo call of `{self.target}`, which changed {name}"
-                )
-                return
-        guarded = self.reading.statements[index].guarded is not None
-        if guarded and not change.sure:
+        if self._demo(change.call):
+            self.selection.demos.setdefault(index, f"a demo call of `{self.target}`, which changed {name}")
+            return
+        if self.reading.statements[index].guarded is not None and not self._ran_before_it_stopped(
+            index, change
+        ):
             return
         if not change.sure:
             self.selection.unsure.add(index)
@@ -295,6 +304,10 @@ class Needs:
             for value in binding.values:
                 if value.kind not in {"text", "import"}:
                     found.add(value)
+        for value in list(found):
+            if value.kind == "instance":
+                # Running what an instance keeps for itself (`agent.graph.stream(…)`) is using the instance.
+                found |= {v for values in value.fields.values() for v in values if v.kind == "opaque"}
         return frozenset(found)
 
     def _varying(self) -> tuple[set[Value], list[int]]:

@@ -111,7 +111,11 @@ def _read_cell(reading: Reading, cell: Cell, trace: Trace, modules: LocalModules
         _forget(reading)
     block = block_of(cell, source.text, tree)
     for statement in split(block, tree.body, len(reading.statements)):
-        if cell.stopped is not None and statement.end >= cell.stopped:
+        if (
+            cell.stopped is not None
+            and statement.end >= cell.stopped
+            and not _surely_ran(statement, cell.stopped)
+        ):
             if statement.start <= cell.stopped and cell.error is not None:
                 reading.stopped.append((statement, cell.error))
                 _read_statement(reading, replace(statement, guarded=cell.error))
@@ -125,6 +129,14 @@ def _read_cell(reading: Reading, cell: Cell, trace: Trace, modules: LocalModules
 
 def _first(text: str) -> str:
     return next((line.strip() for line in text.split("\n") if line.strip()), "")[:120]
+
+
+def _surely_ran(statement: Statement, line: int) -> bool:
+    """Whether a statement that shares its line with the one that raised can't have raised itself."""
+    node = statement.node
+    last = statement.block.lines[line - 1].encode()[(node.end_col_offset or 0) :].strip()
+    simple = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    return statement.end == line and simple and last.startswith(b";") and bool(last.strip(b"; "))
 
 
 def _forget(reading: Reading) -> None:

@@ -15,6 +15,7 @@ class Scope:
         writes: names bound outside, by `global`.
         hints: names inside string annotations: needed only where something binds them.
         texts: string constants, for code that looks names up by text.
+        imports: modules it imports when it runs.
         dynamic: whether it calls `eval`, `exec`, `globals` or the like.
     """
 
@@ -22,6 +23,7 @@ class Scope:
     writes: set[str] = field(default_factory=set)
     hints: set[str] = field(default_factory=set)
     dynamic: bool = False
+    imports: set[str] = field(default_factory=set)
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -40,6 +42,7 @@ class _Walk:
         self.hints: set[str] = set()
         self.writes: set[str] = set()
         self.dynamic = False
+        self.imports: set[str] = set()
         self.is_class = is_class
 
     def load(self, name: str, line: int) -> None:
@@ -59,6 +62,8 @@ class _Walk:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             given = len(node.args) + len(node.keywords)
             text = not (node.args and isinstance(node.args[0], ast.Constant))
+            if node.func.id in {"eval", "exec"} and not text:
+                self.hints |= text_names(node.args[0])
             if (node.func.id in {"eval", "exec"} and given == 1 and text) or node.func.id == "globals":
                 self.dynamic = True
         if isinstance(node, ast.Global):
@@ -67,6 +72,7 @@ class _Walk:
             self.outer.update(node.names)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
+                self.imports.add(alias.name if isinstance(node, ast.Import) else node.module or "")
                 self.stores.add(alias.asname or alias.name.partition(".")[0])
         elif isinstance(node, ast.ExceptHandler):
             if node.name:
@@ -129,6 +135,7 @@ class _Walk:
         self.writes |= inner.writes | inner.globals
         self.stores |= inner.outer
         self.hints |= inner.hints
+        self.imports |= inner.imports
         self.dynamic = self.dynamic or inner.dynamic
 
 
@@ -173,7 +180,7 @@ def free_names(node: Definition) -> Scope:
     """
     inner, local = _inside(node, None)
     reads = {name: line for name, line in inner.loads.items() if name not in local}
-    return Scope(reads, inner.globals | inner.writes, inner.hints, inner.dynamic)
+    return Scope(reads, inner.globals | inner.writes, inner.hints, inner.dynamic, inner.imports)
 
 
 def text_names(node: ast.AST) -> set[str]:

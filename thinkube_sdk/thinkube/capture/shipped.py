@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from thinkube.capture.credentials import refuse_credentials
 from thinkube.capture.local import LocalModules
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import NotebookFollower, Reading
 from thinkube.capture.trace import Trace
 from thinkube.capture.trees import walk
-from thinkube.model.capture import CapturedFile
+from thinkube.model.capture import CapturedFile, Origin
 from thinkube.model.errors import SourceRefused
 
 LARGEST = 50 * 1024 * 1024
@@ -37,6 +38,7 @@ def shipped_files(
                         found = walk(ast.parse(content.decode("utf-8", "replace")))
                     except (SyntaxError, ValueError):
                         continue
+                    refuse_credentials(found, [Origin(path, n) for n in range(1, content.count(b"\n") + 2)])
                     local.extend(found)
                     todo.append(found)
     rebuilt = {
@@ -44,7 +46,7 @@ def shipped_files(
         for value in machine.files.values()
         if any(change.index in selection.kept for change in value.changes)
     }
-    for name in sorted(path_constants(nodes) - rebuilt):
+    for name in sorted(path_constants([*nodes, *local]) - rebuilt):
         files.update(_data(name, trace.folder, machine.modules))
     return tuple(files[path] for path in sorted(files)), local
 
@@ -123,6 +125,13 @@ def _data(name: str, folder: Path, modules: LocalModules) -> dict[str, CapturedF
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         return {}
+    if any(sign in name for sign in "*?["):
+        found: dict[str, CapturedFile] = {}
+        for match in sorted(folder.glob(name)):
+            found.update(
+                _data(match.relative_to(folder).as_posix(), folder, modules) if match.is_file() else {}
+            )
+        return found
     path = folder / relative
     paths = (
         [path]

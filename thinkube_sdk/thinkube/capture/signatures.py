@@ -168,7 +168,8 @@ _REMOTE_WRITES = re.compile(
 )
 _ANYWHERE_EXTERNAL = words(
     "push_to_hub push_to_hub_merged push_to_hub_gguf log_metric log_metrics log_param log_params "
-    "log_artifact log_artifacts send_message send_email sendmail"
+    "log_artifact log_artifacts send_message send_email sendmail "
+    "launch serve serve_forever run_forever run_server mainloop start_server"
 )
 # Methods that write a file and leave their receiver as it is.
 _SAVING = re.compile(
@@ -196,7 +197,7 @@ SEEDS = re.compile(r"(^|\.)(seed|manual_seed|setstate|set_state|set_seed)$")
 SEEDS_ALL = re.compile(r"\.(set_seed|seed_everything|enable_full_determinism|set_random_seed)$")
 PROMPTS = words("input getpass getpass.getpass getpass.unix_getpass pwinput.pwinput")
 STORED_SECRETS = re.compile(
-    r"(^google\.colab\.userdata\.get$|^kaggle_secrets\.UserSecretsClient\.get_secret$|^thinkube\.secret$)"
+    r"(^google\.colab\.userdata\.get$|^kaggle_secrets\.UserSecretsClient\.get_secret$)"
 )
 DOTENV = re.compile(r"^dotenv\.(main\.)?load_dotenv$|^dotenv\.load_dotenv$")
 # Context managers that only observe; their block runs the same without them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,12 +23,14 @@ def walk(tree: ast.AST) -> list[ast.AST]:
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep the garbage collector still: everything made is in use, and searching it grows with its square."""
-    enabled = gc.isenabled()
+def roomy() -> Iterator[None]:
+    """Deep recursion for deep expressions, and no garbage collection: everything that is made is in use."""
+    enabled, limit = gc.isenabled(), sys.getrecursionlimit()
     gc.disable()
+    sys.setrecursionlimit(max(limit, 50_000))
     try:
         yield
     finally:
+        sys.setrecursionlimit(limit)
         if enabled:
             gc.enable()
