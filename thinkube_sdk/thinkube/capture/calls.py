@@ -193,6 +193,10 @@ class Calls(Classes):
 
     def give_up(self, function: Value, arguments: Arguments) -> Values:
         """Too deep to follow: assume that the call changes whatever it can reach, so that it is kept."""
+        if function in self.given_up:
+            self.change(arguments.solid, sure=False)
+            return arguments.solid
+        self.given_up.add(function)
         reached: set[Value] = set()
         todo: set[Value] = {function, *arguments.solid}
         names: set[str] = set()
@@ -242,6 +246,14 @@ class Calls(Classes):
             return
         self.assumed += 1
         for callback in sorted(callbacks, key=_order):
+            seen, times = self.called_back.get(callback, (NOTHING, 0))
+            if times and given <= seen:
+                continue
+            given |= seen
+            self.called_back[callback] = (given, times + 1)
+            if times > 3:
+                self.change((v for v in given if v.kind in {"instance", "container"}), sure=False)
+                continue
             target = callback
             arguments = Arguments([], {}, given)
             owners = NOTHING
@@ -275,6 +287,13 @@ class Calls(Classes):
         outer = self.call
         if receiver.kind in {"instance", "class"}:
             functions = self.member(receiver, verb)
+            if not functions and receiver.kind == "instance":
+                hooked = self.hooked(receiver, verb)
+                if hooked:
+                    found = NOTHING
+                    for each in sorted(hooked, key=_order):
+                        found |= self.apply(node, each, arguments, bare)
+                    return found
             if functions:
                 builds = self.builds(functions, verb, bare)
                 self.call = Call(outer, frozenset((receiver,)), verb, builds)
@@ -331,6 +350,9 @@ class Calls(Classes):
     ) -> Values:
         """Apply a library method's effect."""
         self.touch_files(receiver, verb, arguments)
+        if verb == "sample" and receiver.name.startswith("pandas") and "random_state" not in arguments.named:
+            self.change((self.imported("numpy.random (random state)"),))
+            self.record.draws.add("numpy.random")
         if verb in _INVOKES:
             functions = frozenset(
                 v for v in reach((receiver,)) | arguments.solid if v.kind in {"function", "method"}
@@ -419,6 +441,8 @@ class Calls(Classes):
             self.run_callbacks(arguments.solid, arguments.solid)
         for key in {"out", "file"} & arguments.named.keys():
             self.change(arguments.named[key])
+        if short in known.OPENERS and not self.assumed and arguments.positional:
+            self.note_opened(arguments)
         if short in known.CALL_THEIR_ARGUMENT or short == "functools.reduce":
             self.run_callbacks(arguments.solid, self.parts(arguments.solid))
         if short in known.CONSUMERS:

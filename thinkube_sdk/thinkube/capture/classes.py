@@ -64,6 +64,14 @@ class Classes(Special):
                     found.add(self.taken(value, name))
         return frozenset(found)
 
+    def hooked(self, value: Value, name: str) -> set[Value]:
+        """What the class's `__getattr__` makes of an attribute that isn't there."""
+        found: set[Value] = set()
+        for hook in self.class_member(value.owner, "__getattr__") if value.owner is not None else ():
+            if hook.kind == "function":
+                found |= self.follow(hook, Arguments([frozenset((value,)), self.text(name)]))
+        return found
+
     def part(self, value: Value) -> set[Value]:
         """Something inside an object that a library made: one stand-in for all of it."""
         if value.kind != "opaque" or len(value.holds) < 3:
@@ -103,10 +111,8 @@ class Classes(Special):
                 found.add(member)
             else:
                 found.add(self.bound_method(value, member))
-        if not members and value.kind == "instance" and value.owner is not None and name != "__getattr__":
-            for hook in self.class_member(value.owner, "__getattr__"):
-                if hook.kind == "function":
-                    found |= self.follow(hook, Arguments([frozenset((value,)), self.text(name)]))
+        if not members and value.kind == "instance":
+            found |= self.hooked(value, name)
         if not any(member.kind not in {"text", "prompt"} for member in members):
             found |= {value, *(value.holds if value.kind == "instance" and not members else ())}
         return found

@@ -58,7 +58,7 @@ class Expressions(Calls):
                         found |= self.follow(hook, Arguments([frozenset((value,)), keys]))
             if value.kind == "opaque":
                 found |= self.part(value)
-                if node is self.bare and value.name.endswith("defaultdict"):
+                if value.name.endswith("defaultdict"):
                     self.change((value,))
             else:
                 found |= {value, *self.parts(frozenset((value,)))}

@@ -39,6 +39,8 @@ class Follower(Expressions):
         self.weak = 0
         self.applying = False
         self.assumed = 0
+        self.called_back.clear()
+        self.given_up.clear()
         if stopped:
             self.bound.clear()
             if not hasattr(node, "body"):
@@ -146,7 +148,7 @@ class Follower(Expressions):
                 for key in keys:
                     if key.kind == "text":
                         self.bind(key.name, values)
-                        self.record.hidden.add(key.name)
+                        self.record.hidden[key.name] = f'globals()["{key.name}"]'
                 self.frame = frame
             elif value.kind == "import" and library(value.name) in {"sys.path", "sys.modules"}:
                 self.record.always = "changes where modules are found"
@@ -161,7 +163,7 @@ class Follower(Expressions):
     def _do_delete(self, node: ast.Delete) -> None:
         for target in node.targets:
             if isinstance(target, ast.Name):
-                if self.frame is None:
+                if self.frame is None or target.id in self.frame.globals:
                     self.lookup(target.id, node.lineno)
                     self.record.deleted.add(target.id)
                     self.record.binds.pop(target.id, None)
@@ -332,6 +334,11 @@ class Follower(Expressions):
         value.scope.hints |= frame.outer
         for values in [*frame.locals.values(), hinted, *keywords.values()]:
             value.holds |= {v for v in values if v.kind not in {"text", "prompt"} and v is not value}
+        if self.lists_subclasses:
+            self.change(base for base in bases if base.kind == "class")
+            for base in bases:
+                if base.kind == "class":
+                    base.holds.add(value)
         self.on_subclass(value, keywords)
         self.bind(node.name, self.decorate(node, value, decorators))
 

@@ -61,6 +61,9 @@ class Machine:
         self.bases: dict[Value, list[Value]] = {}
         self.prompt_values: dict[str, Value] = {}
         self.shown = ""
+        self.lists_subclasses = False
+        self.called_back: dict[Value, tuple[Values, int]] = {}
+        self.given_up: set[Value] = set()
         self.kept_trees: list[ast.AST] = []
 
     # What the other layers supply.
@@ -102,6 +105,9 @@ class Machine:
             root = library(name)
             if root != name:
                 value.same.add(self.imported(root))
+            elif name.isidentifier() and self.is_local(name):
+                # Modules beside the notebook may share state with each other.
+                value.same.add(self.imported("(local modules)"))
         return value
 
     def text(self, content: str) -> Values:

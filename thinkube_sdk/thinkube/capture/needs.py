@@ -58,6 +58,7 @@ class Needs:
         self.walked: dict[str, set[int]] = {}
         self.positions = {name: [b.index for b in found] for name, found in self.machine.bindings.items()}
         self.by_text = False
+        self.subject: frozenset[Value] = frozenset()
         self.skipped = {s.index for s in reading.statements if s.pragma == "skip"}
         self.stars = [r.index for r in self.records if any(not self.machine.public_names(m) for m in r.stars)]
         self.varying, self.epochs = self._varying()
@@ -135,7 +136,8 @@ class Needs:
 
     def _need_values(self, values: Values, moment: int, name: str) -> None:
         for value in values:
-            if value.kind == "text":
+            # What is made later than the need is not meant, though it may come to be held by the same object.
+            if value.kind == "text" or value.made >= moment:
                 continue
             # A library's state is shared with whatever the object calls later.
             time = self.end if value.kind == "import" else moment

@@ -79,6 +79,7 @@ def read(trace: Trace) -> Reading:
     """Follow every statement of a trace."""
     modules = LocalModules(trace.folder)
     reading = Reading(NotebookFollower(modules))
+    reading.machine.lists_subclasses = any("__subclasses__" in cell.text for cell in trace.cells)
     for cell in trace.cells:
         _read_cell(reading, cell, trace, modules)
     return reading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+from pathlib import Path
 
 from thinkube.capture.machine import HISTORY
 from thinkube.capture.needs import Selection
@@ -18,7 +19,7 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
     """Raise the first reason why the object can't be captured, if there is one."""
     if name in selection.missing:
         _refuse_object(reading, name, trace)
-    _refuse_unreadable_file(selection)
+    _refuse_missing_file(reading, selection, name, trace)
     for index in sorted(selection.kept):
         statement, record = reading.statements[index], reading.records[index]
         where = Origin(statement.block.name, statement.start)
@@ -46,8 +47,27 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
             _refuse_missing(reading, name, missing, index, needer, trace)
 
 
-def _refuse_unreadable_file(selection: Selection) -> None:
-    del selection
+def _refuse_missing_file(reading: Reading, selection: Selection, name: str, trace: Trace) -> None:
+    """A file that the source reads when it is imported, and that nothing here could have made."""
+    if any(
+        note.reason == "a shell command" or "outside the notebook" in note.reason for _, note in reading.notes
+    ):
+        return
+    machine = reading.machine
+    for index in sorted(selection.kept):
+        for path in reading.records[index].opens:
+            clean = path.removeprefix("./")
+            known = machine.files.get(clean)
+            made = clean in reading.written or (known is not None and known.changes)
+            if made or Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
+                continue
+            if not (trace.folder / clean).exists() and reading.statements[index].guarded is None:
+                statement = reading.statements[index]
+                raise SourceRefused(
+                    f"`{name}` needs {statement.block.name}, line {statement.start}, which reads `{path}`, and there is no "
+                    f"such file in {trace.folder}.",
+                    "Put the file beside the notebook, or write it in a cell.",
+                )
 
 
 def _refuse_object(reading: Reading, name: str, trace: Trace) -> None:

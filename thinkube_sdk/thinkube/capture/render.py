@@ -172,8 +172,8 @@ class Renderer:
             lines, origins = self._awaited(statement, record, lines, origins)
         if statement.guarded is not None:
             lines, origins = _guarded(statement, lines, origins)
-        hidden = sorted(record.hidden & self.selection.used.get(index, set()))
-        lines += [f'{name} = globals()["{name}"]' for name in hidden]
+        hidden = sorted(record.hidden.keys() & self.selection.used.get(index, set()))
+        lines += [f"{name} = {record.hidden[name]}" for name in hidden]
         origins += [None] * len(hidden)
         wide = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or record.awaits
         barrier = bool(record.always or record.environment or record.dynamic) or any(

@@ -77,7 +77,7 @@ def path_constants(nodes: list[ast.AST]) -> set[str]:
         if isinstance(node, ast.Call):
             given = [*node.args, *(keyword.value for keyword in node.keywords), node]
         elif isinstance(node, ast.BinOp):
-            given = [node]
+            given = [node, node.right] if isinstance(node.op, ast.Div) else [node]
         elif isinstance(node, (ast.List, ast.Tuple)):
             given = node.elts
         elif isinstance(node, ast.arguments):
@@ -127,7 +127,11 @@ def _data(name: str, folder: Path, modules: LocalModules) -> dict[str, CapturedF
         return {}
     if any(sign in name for sign in "*?["):
         found: dict[str, CapturedFile] = {}
-        for match in sorted(folder.glob(name)):
+        try:
+            matches = sorted(folder.glob(name))
+        except (ValueError, NotImplementedError, OSError):
+            return {}
+        for match in matches:
             found.update(
                 _data(match.relative_to(folder).as_posix(), folder, modules) if match.is_file() else {}
             )

@@ -229,6 +229,9 @@ QUEUES = re.compile(r"^(queue|multiprocessing|asyncio)\.\w*Queue")
 # Methods that use an object even where they change it.
 USES = words("update_state aupdate_state launch train_step reset_conversation clear_history chat ask")
 TRAINING = words("train fit evaluate predict test validate hyperparameter_search save_model save_state log")
+OPENERS = words(
+    "open io.open pandas.read_csv pandas.read_json pandas.read_parquet pandas.read_excel numpy.load numpy.loadtxt pathlib.Path.open"
+)
 RUNNERS = words(
     "start submit run_until_complete run run_in_executor apply apply_async starmap imap foreach map kickoff"
 )

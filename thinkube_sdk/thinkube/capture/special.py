@@ -42,9 +42,10 @@ class Special(Machine):
         if known.DOTENV.match(name):
             self.record.dotenv = True
             return NOTHING
-        if short.startswith(("builtins.", "list.", "dict.", "set.", "bytearray.")) and arguments.positional:
-            self.change(arguments.positional[0])
-            for value in arguments.positional[0]:
+        if name.startswith(("builtins.list.", "builtins.dict.", "builtins.set.", "builtins.bytearray.")):
+            first = arguments.positional[0] if arguments.positional else arguments.solid
+            self.change(first)
+            for value in first:
                 value.holds |= arguments.solid - {value}
             return arguments.solid
         if name in {"os.getenv", "os.environ.get"}:
@@ -114,7 +115,7 @@ class Special(Machine):
                 if shared.name == "builtins":
                     for name in names:
                         self.record.binds[name] = values
-                        self.record.hidden.add(name)
+                        self.record.hidden[name] = f'__import__("builtins").{name}'
                 self.change((shared,))
                 continue
             if value.kind in {"instance", "class"}:
@@ -170,7 +171,9 @@ class Special(Machine):
             frame, self.frame = self.frame, None
             before = set(self.record.binds)
             self.execute(tree.body)
-            self.record.hidden |= set(self.record.binds) - before
+            self.record.hidden.update(
+                (name, f'globals()["{name}"]') for name in set(self.record.binds) - before
+            )
             self.frame = frame
         return NOTHING
 
@@ -216,6 +219,14 @@ class Special(Machine):
         """The one object that stands for a file."""
         path = re.sub(r"^(\./)+", "", path)
         return self.files.setdefault(path, Value("file", path))
+
+    def note_opened(self, arguments: Arguments) -> None:
+        """Note the file that the statement surely reads."""
+        modes = {v.name for values in arguments.positional[1:2] for v in values if v.kind == "text"}
+        modes |= {v.name for v in arguments.named.get("mode", NOTHING) if v.kind == "text"}
+        paths = [v.name for v in arguments.positional[0] if v.kind == "text"]
+        if len(paths) == 1 and not modes & _MODES and _PATH.match(paths[0]):
+            self.record.opens.append(paths[0])
 
     def touch_files(self, used: Value, verb: str, arguments: Arguments) -> None:
         """Note the files a call with known paths reads or writes."""

@@ -157,7 +157,7 @@ class Record:
         dynamic: code it runs that can't be seen.
         stars: modules whose every name it imports.
         draws: random states it advances.
-        hidden: names it binds by their text, which no reader of the source sees.
+        hidden: names it binds by their text, which no reader of the source sees, and where to find them.
         awaits: whether it awaits at the notebook's own level.
     """
 
@@ -183,4 +183,4 @@ class Record:
     awaits: bool = False
     dotenv: bool = False
     hints: set[str] = field(default_factory=set)
-    hidden: set[str] = field(default_factory=set)
+    hidden: dict[str, str] = field(default_factory=dict)
