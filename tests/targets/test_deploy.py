@@ -19,8 +19,10 @@ from thinkube.errors import (
     ObjectUnsupported,
     RequestFailed,
     RolloutFailed,
+    SecretNotFound,
     UsageError,
 )  # fmt: skip
+from thinkube.services.secrets import store
 from thinkube.targets.deployment import Deployment
 from thinkube.targets.rollout import stop_all
 
@@ -174,8 +176,23 @@ def test_secrets_reach_the_process_and_no_file(home: Path, monkeypatch: pytest.M
     assert deployment.ask("?") == "value-of-the-token1", "the running release's secrets stay"
     files = [path for path in home.rglob("*") if path.is_file()]
     assert not [path for path in files if b"value-of-the-token" in path.read_bytes()]
-    with pytest.raises(UsageError, match="NOT_SET is not an environment variable"):
+    with pytest.raises(SecretNotFound, match="no secret NOT_SET"):
         deploy(source, secrets=["NOT_SET"])
+
+
+def test_a_stored_secret_reaches_the_deployment_whose_code_asks_for_it(home: Path) -> None:
+    store("STORED_TOKEN", "value-of-the-token")
+    store("OTHER_TOKEN", "never asked for")
+    deployment = deploy(
+        "import os\nimport thinkube as tk\nTOKEN = tk.secret('STORED_TOKEN')\n"
+        "OTHERS = [name for name in os.environ if name.startswith('OTHER')]\n"
+        "def agent(question: str) -> str:\n    return f'{TOKEN} {OTHERS}'\n"
+    )
+    assert deployment.ask("?") == "value-of-the-token []"
+    holding = [
+        path for path in home.rglob("*") if path.is_file() and b"value-of-the-token" in path.read_bytes()
+    ]
+    assert holding == [home / "secrets.json"]
 
 
 def test_two_deploys_of_one_name_at_once_are_ordered() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thinkube.services.clients import embeddings, langfuse, llm, mlflow, nats, openai, qdrant
     from thinkube.services.health import status
+    from thinkube.services.secrets import secret
     from thinkube.targets.deploy import deploy, deployment, deployments, package
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ _HOMES = {
     "nats": "thinkube.services.clients",
     "openai": "thinkube.services.clients",
     "qdrant": "thinkube.services.clients",
+    "secret": "thinkube.services.secrets",
     "status": "thinkube.services.health",
     "deploy": "thinkube.targets.deploy",
     "deployment": "thinkube.targets.deploy",
@@ -31,7 +33,7 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
-    "llm", "openai", "embeddings", "mlflow", "langfuse", "nats", "qdrant", "status",
+    "llm", "openai", "embeddings", "mlflow", "langfuse", "nats", "qdrant", "secret", "status",
     "package", "deploy", "deployments", "deployment",
 ]  # fmt: skip
 

@@ -17,6 +17,7 @@ from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import VerificationFailed
 from thinkube.model.settings import SETTINGS, cache, home
+from thinkube.services import secrets
 from thinkube.services.discovery import lookup
 
 LIMIT = 120.0
@@ -99,6 +100,9 @@ def clean_environment(manifest: Manifest) -> dict[str, str]:
             names += [place.url, *(name for name in (place.secret, place.username) if name)]
             names += [variable for _, variable in place.options]
     chosen = {name: os.environ[name] for name in names if name in os.environ}
+    for name in manifest.secrets:
+        if value := secrets.known(name):
+            chosen[name] = value
     return {**chosen, "THINKUBE_HOME": str(home()), "THINKUBE_CACHE": str(cache()), **manifest.environment}
 
 
@@ -143,7 +147,7 @@ def _place(frame: Mapping[str, Any], folder: Path, capture: Capture) -> str | No
 
 def advice(error: str, message: str, manifest: Manifest, notebook: str | None = None) -> str:
     """What to do about an exception at import, for the author of `notebook` (or of a module)."""
-    unset = [name for name in manifest.secrets if name not in os.environ]
+    unset = [name for name in manifest.secrets if secrets.known(name) is None]
     if module := re.search(r"No module named '(\w+)", message):
         owners = Site().owners([module[1]])[module[1]]
         if owners:
@@ -160,7 +164,8 @@ def advice(error: str, message: str, manifest: Manifest, notebook: str | None = 
         )
     if unset and (error == "KeyError" or any(name in message for name in unset)):
         return (
-            f"Set {', '.join(unset)} in the environment this runs in: the code reads it when it is imported."
+            f"The code reads {', '.join(unset)} when it is imported: store it with `thinkube secret set "
+            f"{unset[0]}`, or set it in the environment this runs in."
         )
     if error in ("ServiceNotFound", "ServiceUnreachable", "CredentialRejected"):
         return "`thinkube status` shows what is found; `thinkube up` starts the services on this machine."

@@ -3,6 +3,7 @@
 ThinkubeError
 ├── UsageError                  the call itself is wrong: an argument, a name, a file
 ├── ConfigurationError          a settings or state file is malformed or of another version
+├── SecretNotFound              no secret of that name
 ├── ServiceError
 │   ├── ServiceNotFound         no endpoint known, with every place looked at
 │   ├── ServiceUnreachable      an endpoint is known, nothing answers there
@@ -63,6 +64,10 @@ class UsageError(ThinkubeError):
 
 class ConfigurationError(ThinkubeError):
     """A settings or state file is malformed, or was written by another version."""
+
+
+class SecretNotFound(ThinkubeError):
+    """No secret has that name."""
 
 
 class ServiceError(ThinkubeError):

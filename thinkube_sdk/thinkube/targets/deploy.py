@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import unicodedata
@@ -15,6 +14,7 @@ from thinkube.model.capture import Capture
 from thinkube.model.errors import ObjectUnsupported, UsageError
 from thinkube.model.kinds import Kind, kind_of
 from thinkube.model.release import Release
+from thinkube.services.secrets import known, secret
 from thinkube.targets.deployment import Deployment
 from thinkube.targets.process.target import ProcessTarget
 from thinkube.targets.target import Progress, Rollout
@@ -80,12 +80,13 @@ def deploy(
             new release and keeps its URL; no request is dropped.
         object: the variable that holds the object; needed with a path.
         env: plain settings of its process; they are part of the release.
-        secrets: names of environment variables to hand on, or names with values; never written down.
+        secrets: names of secrets to hand on (`tk.secret`), or names with values; never written down.
         timeout: seconds it may take until it is ready.
         progress: called with each line on what is being done; printed if not given.
 
     Raises:
         CaptureError, BundleError: see `package`.
+        SecretNotFound: a secret named in `secrets` is neither stored nor an environment variable.
         ServiceError: MLflow, where releases are registered, is known and can't be used.
         RolloutFailed: it did not get ready. What ran before still does.
 
@@ -104,8 +105,9 @@ def deploy(
         subject, object, name, env=env, secrets=tuple(given), out=None, verify=False, progress=say
     )
     manifest = made.manifest
-    for missing in sorted(set(manifest.secrets) - set(given) - set(os.environ)):
-        say(f"{missing} is read by the code and not set here: the deployment won't have it")
+    for name in sorted(set(manifest.secrets) - set(given)):
+        if known(name) is None:
+            say(f"{name} is read by the code and set nowhere: `thinkube secret set {name}` stores it")
     python = environment(made.lock, say)
     target = ProcessTarget()
     rollout = Rollout(manifest.name, made.path, python, settings(), variables(manifest, given), timeout)
@@ -211,12 +213,7 @@ def _secrets(secrets: Mapping[str, str] | Sequence[str] | None) -> dict[str, str
     if isinstance(secrets, Mapping):
         return dict(secrets)
     names = [secrets] if isinstance(secrets, str) else list(secrets or ())
-    if missing := [name for name in names if name not in os.environ]:
-        raise UsageError(
-            f"The secret {missing[0]} is not an environment variable here.",
-            f'Set it, or hand it over: secrets={{"{missing[0]}": …}}',
-        )
-    return {name: os.environ[name] for name in names}
+    return {name: secret(name) for name in names}
 
 
 def _lineage() -> dict[str, str]:
