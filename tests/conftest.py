@@ -29,6 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for variable in _FOREIGN & set(os.environ):
             patch.delenv(variable)
         patch.setenv("THINKUBE_HOME", str(folder))
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # the tester's contexts stay out of it
         yield folder
 
 

@@ -17,7 +17,7 @@ from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import VerificationFailed
 from thinkube.model.settings import SETTINGS, cache, home
-from thinkube.services import secrets
+from thinkube.services import contexts, secrets
 from thinkube.services.discovery import lookup
 
 LIMIT = 120.0
@@ -99,6 +99,7 @@ def clean_environment(manifest: Manifest) -> dict[str, str]:
         for place in lookup(service).environments:
             names += [place.url, *(name for name in (place.secret, place.username) if name)]
             names += [variable for _, variable in place.options]
+        names += contexts.variables(service)
     chosen = {name: os.environ[name] for name in names if name in os.environ}
     for name in manifest.secrets:
         if value := secrets.known(name):

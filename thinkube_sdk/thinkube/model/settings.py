@@ -26,7 +26,11 @@ HOME = Setting("THINKUBE_HOME", "~/.thinkube", "Data of the local stack, release
 CACHE = Setting(
     "THINKUBE_CACHE", "$XDG_CACHE_HOME/thinkube or ~/.cache/thinkube", "Environments that can be made again."
 )
-CONTEXT = Setting("THINKUBE_CONTEXT", "local", "The context services are looked up in.")
+CONTEXT = Setting(
+    "THINKUBE_CONTEXT",
+    "the file's choice; in-cluster in a pod; else local",
+    "The context services are looked up in.",
+)
 REQUEST_BYTES = Setting(
     "THINKUBE_REQUEST_BYTES", "10485760", "How large a request to a deployed agent may be."
 )
@@ -44,6 +48,12 @@ SETTINGS = (HOME, CACHE, CONTEXT, REQUEST_BYTES, REQUEST_SECONDS, REQUEST_RUNS, 
 def home() -> Path:
     """The folder that holds what must not be lost."""
     return Path(os.environ.get(HOME.variable) or "~/.thinkube").expanduser().absolute()
+
+
+def config_file() -> Path:
+    """The file that describes contexts; a person writes it."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser().absolute()
+    return folder / "thinkube" / "config.toml"
 
 
 def cache() -> Path:

@@ -1,4 +1,4 @@
-"""Where a service is: the argument, then the environment, then the local stack.
+"""Where a service is: the argument, then the environment, the context, then the local stack.
 
 URL and credential always come from the same place, so that no key ever goes to a wrong host, and
 nothing falls through to a public cloud default.
@@ -14,31 +14,40 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.model.errors import ConfigurationError, ServiceNotFound, UsageError
-from thinkube.services import state
+from thinkube.services import contexts, secrets, state
+from thinkube.services.contexts import Context
 from thinkube.services.exported import exported
 from thinkube.services.table import SERVICES, Environment, Service
 
 # How the sentence of `Endpoint.source` begins, by the kind of place.
 ARGUMENT = "the argument"
 ENVIRONMENT = "the environment variable"
+CONTEXT = "the context"
 LOCAL_STACK = "the local stack"
 
 START = "Start the services on this machine with `thinkube up`"
 
 
-def find(service: str, url: str | None = None, credential: Credential | str | None = None) -> Endpoint:
+def find(
+    service: str,
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    *,
+    context: str | None = None,
+) -> Endpoint:
     """Find a service.
 
     Args:
         service: its name in the service table: `llm`, `mlflow`, `langfuse`, `nats`, `qdrant`.
         url: where it is, if the caller knows; then no other place is looked at, for the credential either.
         credential: what it asks for; only together with `url`.
+        context: where to look it up, if not in the context that holds (`thinkube context list`).
 
     Returns:
-        The first hit of argument, environment and local stack. Nothing is connected to.
+        The first hit of argument, environment, context and local stack. Nothing is connected to.
 
     Raises:
-        UsageError: no service has that name, or a credential was given without its URL.
+        UsageError: no service or no context has that name, or a credential was given without its URL.
         ServiceNotFound: no place names it. The message lists every place looked at.
         ConfigurationError: a place names it in a way that can't be understood.
 
@@ -54,11 +63,11 @@ def find(service: str, url: str | None = None, credential: Credential | str | No
             f"A credential for {entry.title} was given without the URL it belongs to.",
             "Give `url` together with the credential, so that it can't reach another host.",
         )
+    here = contexts.current(context)
     looked: list[str] = []
-    for place in (_environment, _local_stack):
-        found = place(entry, looked)
-        if found is not None:
-            return found
+    found = _environment(entry, looked) or _context(entry, looked, here) or _local_stack(entry, looked)
+    if found is not None:
+        return found
     variables = " or ".join(dict.fromkeys(each.url for each in entry.environments))
     raise ServiceNotFound(
         f"No {entry.title} ({entry.purpose}) is known. Looked at: {'; '.join(looked)}.",
@@ -121,6 +130,27 @@ def _complete_first(environments: tuple[Environment, ...]) -> list[Environment]:
         same = [each for each in environments if each.url == url]
         chosen.append(next((each for each in same if os.environ.get(each.secret or "")), same[0]))
     return chosen
+
+
+def _context(entry: Service, looked: list[str], context: Context) -> Endpoint | None:
+    """What the file names for the context, with the secret it names."""
+    source = f"{CONTEXT} {context.name} ({context.path})"
+    place = context.services.get(entry.name)
+    if place is None:
+        said = "names none" if context.path.exists() else "is not there"
+        looked.append(f"{CONTEXT} {context.name} ({context.path} {said})")
+        return None
+    bare, _ = _split(entry, place.url, source)
+    secret = secrets.known(place.secret) if place.secret else None
+    if place.secret and secret is None:
+        # What stands there may be the secret itself, so it is not repeated.
+        raise ConfigurationError(
+            f"{context.path}, line {place.line}: the secret that {entry.title} of the context {context.name} "
+            "names is neither an environment variable nor stored.",
+            "Store it with `thinkube secret set`, under the name in that table's `secret`.",
+        )
+    credential = Credential(secret, place.username) if secret else None
+    return Endpoint(entry.name, bare, credential, source, backend=entry.name, options=_options(place.options))
 
 
 def _local_stack(entry: Service, looked: list[str]) -> Endpoint | None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Endpoint
 from thinkube.model.errors import CredentialRejected, ServiceUnreachable
-from thinkube.services.discovery import LOCAL_STACK
+from thinkube.services.discovery import CONTEXT, LOCAL_STACK
 from thinkube.services.table import SERVICES
 
 Health = Literal["up", "refused", "down"]
@@ -112,9 +112,12 @@ def rejected(endpoint: Endpoint) -> CredentialRejected:
     entry = SERVICES[endpoint.service]
     secrets = sorted({each.secret for each in entry.environments if each.secret})
     having = "the credential" if endpoint.credential else "a request without a credential"
+    fix = f"Set {' or '.join(secrets)} beside the URL, to a value that this service knows."
+    if endpoint.source.startswith(CONTEXT):
+        fix = "Name its secret there (`secret`), and set that with `thinkube secret set` to one it knows."
     return CredentialRejected(
         f"{entry.title} at {endpoint.url} refuses {having}. URL and credential come from {endpoint.source}.",
-        f"Set {' or '.join(secrets)} beside the URL, to a value that this service knows.",
+        fix,
     )
 
 
