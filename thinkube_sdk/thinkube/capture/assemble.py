@@ -13,10 +13,10 @@ from thinkube.capture.needs import Needs, Selection
 from thinkube.capture.reading import Reading, read
 from thinkube.capture.refusals import refuse
 from thinkube.capture.render import Module, Renderer
-from thinkube.capture.tidy import drop_unused_imports, mark_oddities
 from thinkube.capture.report import decisions
 from thinkube.capture.shipped import shipped_files
 from thinkube.capture.special import SECRETIVE
+from thinkube.capture.tidy import drop_unused_imports, mark_oddities
 from thinkube.capture.trace import Trace
 from thinkube.capture.trees import roomy, walk
 from thinkube.model.capture import Capture

@@ -7,11 +7,10 @@ import re
 
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
-from thinkube.capture.classes import Classes
-from thinkube.capture.machine import BUDGET, TOTAL, library, reach
-from thinkube.capture.values import NOTHING, Call, Frame, Value, Values
+from thinkube.capture.functions import Functions
+from thinkube.capture.machine import library, reach
+from thinkube.capture.values import NOTHING, Call, Value, Values
 
-_DEPTH = 40
 _STORE = re.compile(
     r"(?i)store|vector|index|collection|table|db|database|session|cursor|bucket|producer|repositor"
 )
@@ -35,7 +34,7 @@ def _order(value: Value) -> int:
     return value.serial
 
 
-class Calls(Classes):
+class Calls(Functions):
     """Follow calls."""
 
     def _call(self, node: ast.Call) -> Values:
@@ -114,10 +113,8 @@ class Calls(Classes):
         if callee.name == "functools.partial":
             arguments = Arguments([], {}, arguments.every | frozenset(callee.holds))
         for held in sorted(callee.holds, key=_order):
-            if (
-                held.kind in {"function", "method"}
-                or held.name.startswith("builtins.")
-                and "." in held.name[9:]
+            if held.kind in {"function", "method"} or (
+                held.name.startswith("builtins.") and "." in held.name[9:]
             ):
                 result |= self.apply(node, held, arguments, bare=False)
         return frozenset(result) | self.fresh(node, arguments.solid)
@@ -138,142 +135,6 @@ class Calls(Classes):
             else:
                 result |= self.apply(node, each, arguments.after(instance), bare)
         return result
-
-    def follow(self, function: Value, arguments: Arguments) -> Values:
-        """Run a function of the notebook with these arguments and see what it does."""
-        node = function.node
-        assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        key = (function, (*arguments.positional, *arguments.named.values(), arguments.spread))
-        if key in self.followed:
-            return self.followed[key]
-        if function in self.harmless and not arguments.solid:
-            return NOTHING
-        self.record.follows = True
-        before = self.effects()
-        self.total += 1
-        depth = len(self.call.enclosing()) if self.call else 0
-        if self.work > BUDGET or self.total > TOTAL or depth > _DEPTH:
-            return self.give_up(function, arguments)
-        self.followed[key] = arguments.solid
-        frame = Frame("function", function.frame, function=function)
-        self.fill(frame, node, function, arguments)
-        saved = self.frame, self.weak, self.loops, self.bare
-        self.frame, self.weak, self.loops, self.bare = frame, 0, 0, None
-        try:
-            if isinstance(node, ast.Lambda):
-                frame.returns |= self.evaluate(node.body)
-            else:
-                self.execute(node.body)
-        finally:
-            self.frame, self.weak, self.loops, self.bare = saved
-        result = frozenset(frame.returns)
-        if frame.yields:
-            made = self.make(node, "opaque", result, "generator")
-            made.iterates = True
-            result = frozenset((made,))
-        self.followed[key] = result
-        if not arguments.solid and not result and before == self.effects() and not self.weak:
-            self.harmless.add(function)
-            self.sensitive |= function.scope.reads.keys()
-        return result
-
-    def effects(self) -> tuple[int, ...]:
-        """How many effects the statement has shown so far."""
-        record = self.record
-        changes = sum(
-            map(len, (record.changed, record.binds, record.externals, record.prompts, record.secrets))
-        )
-        return (
-            changes,
-            len(record.environment),
-            len(record.deleted),
-            bool(record.always),
-            bool(record.dynamic),
-        )
-
-    def give_up(self, function: Value, arguments: Arguments) -> Values:
-        """Too deep to follow: assume that the call changes whatever it can reach, so that it is kept."""
-        if function in self.given_up:
-            self.change(arguments.solid, sure=False)
-            return arguments.solid
-        self.given_up.add(function)
-        reached: set[Value] = set()
-        todo: set[Value] = {function, *arguments.solid}
-        names: set[str] = set()
-        while todo and len(reached) < 2_000:
-            value = todo.pop()
-            if value in reached:
-                continue
-            reached.add(value)
-            todo |= value.holds
-            if value.kind == "function":
-                names |= value.scope.reads.keys() | value.scope.writes
-                for name in value.scope.reads:
-                    todo |= {v for v in self.now.get(name, NOTHING) if v.kind not in {"text", "prompt"}}
-                for name in value.scope.writes:
-                    self.record.binds.setdefault(name, self.now.get(name, NOTHING))
-                    self.record.bind_calls.setdefault(name, []).append(self.call)
-        for name in names:
-            self.record.soft.setdefault(name, 0)
-        if todo:
-            self.record.always = "calls more than can be followed"
-        self.change((v for v in reached if v.kind not in {"import", "function", "class"}), sure=False)
-        return arguments.solid
-
-    def fill(self, frame: Frame, node: ast.AST, function: Value, arguments: Arguments) -> None:
-        """Give parameters their objects."""
-        assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        signature = node.args
-        names = [a.arg for a in [*signature.posonlyargs, *signature.args]]
-        taken = dict(zip(names, arguments.positional, strict=False)) | arguments.named
-        for name in [*names, *(a.arg for a in signature.kwonlyargs)]:
-            given = taken.get(name)
-            if given is None:
-                given = function.fields.get(name, NOTHING) | arguments.spread
-            frame.locals[name] = given
-        rest = arguments.spread.union(*arguments.positional[len(names) :])
-        if signature.vararg:
-            made = self.make(signature.vararg, "container", rest, "tuple")
-            frame.locals[signature.vararg.arg] = frozenset((made,))
-        if signature.kwarg:
-            extra = {v for k, values in arguments.named.items() if k not in names for v in values} | rest
-            made = self.make(signature.kwarg, "container", extra, "dict")
-            frame.locals[signature.kwarg.arg] = frozenset((made,))
-
-    def run_callbacks(self, callbacks: Values, given: Values) -> None:
-        """Follow functions that something else will call with objects we can only bound."""
-        if self.applying:
-            return
-        self.assumed += 1
-        for callback in sorted(callbacks, key=_order):
-            seen, times = self.called_back.get(callback, (NOTHING, 0))
-            if times and given <= seen:
-                continue
-            given |= seen
-            self.called_back[callback] = (given, times + 1)
-            if times > 3:
-                self.change((v for v in given if v.kind in {"instance", "container"}), sure=False)
-                continue
-            target = callback
-            arguments = Arguments([], {}, given)
-            owners = NOTHING
-            if callback.kind == "method" and not callback.fields["function"]:
-                self.change(callback.fields["self"])
-                for receiver in callback.fields["self"]:
-                    receiver.holds |= {v for v in given if v.kind not in {"text", "prompt"}} - {receiver}
-                continue
-            if callback.kind == "method":
-                functions = [f for f in callback.fields["function"] if f.kind == "function"]
-                arguments = arguments.after(callback.fields["self"])
-                owners = callback.fields["self"]
-            else:
-                functions = [callback] if callback.kind == "function" else []
-            for function in functions:
-                outer = self.call
-                self.call = Call(outer, frozenset((target, function)) | owners, "__call__", builds=False)
-                self.follow(function, arguments)
-                self.call = outer
-        self.assumed -= 1
 
     # Methods.
     def method(self, node: ast.Call, receiver: Value, verb: str, arguments: Arguments, bare: bool) -> Values:
@@ -417,6 +278,7 @@ class Calls(Classes):
             if pattern.match(name):
                 self.change((self.imported(f"{state} (random state)"),))
                 self.record.draws.add(state)
+                self.record.loose |= set() if effect == "first" or known.SEEDS.search(name) else {state}
                 effect = effect if effect == "first" else "pure"
         if known.SEEDS.search(name) or known.SEEDS_ALL.search(name):
             self.seeded.update(known.RANDOM if known.SEEDS_ALL.search(name) else self.record.draws)
@@ -433,10 +295,9 @@ class Calls(Classes):
             self.change(first, deep=short.startswith("unsloth."))
             for value in first:
                 value.holds |= arguments.solid - {value}
-        elif effect == "unknown":
-            if bare and not (self.shown and not constructor):
-                self.change(v for v in arguments.solid if v.kind not in {"function", "class", "import"})
-                self.change((self.imported(library(name)),), sure=False)
+        elif effect == "unknown" and bare and not (self.shown and not constructor):
+            self.change(v for v in arguments.solid if v.kind not in {"function", "class", "import"})
+            self.change((self.imported(library(name)),), sure=False)
         if not constructor and short not in known.PURE_BUILTINS and short not in known.HOLDING_BUILTINS:
             self.run_callbacks(arguments.solid, arguments.solid)
         for key in {"out", "file"} & arguments.named.keys():

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from thinkube.capture.special import PLACEHOLDER, SECRETIVE
+from thinkube.capture.special import PLACEHOLDER
 from thinkube.capture.values import Prompt
 from thinkube.model.capture import Origin
 from thinkube.model.errors import SecretInSource
@@ -14,7 +14,8 @@ from thinkube.model.errors import SecretInSource
 # A cheap look at every string first: detect-secrets takes 200 ms to load.
 _SHAPE = re.compile(
     r"(?<![A-Za-z0-9])(AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9]|sk-|sk_|rk_|pk_live|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|eyJ|SG\.|hf_|"
-    r"AIza|gsk_|tvly-|nvapi-|lsv2_|pplx-|r8_|npm_|pypi-|dckr_pat_|xai-|key-)[A-Za-z0-9._-]{10,}|BEGIN [A-Z0-9 ]*PRIVATE KEY|"
+    r"AIza|gsk_|tvly-|nvapi-|lsv2_|pplx-|r8_|npm_|pypi-|dckr_pat_|xai-|key-)[A-Za-z0-9._-]{10,}|"
+    r"BEGIN [A-Z0-9 ]*PRIVATE KEY|"
     r"://[^/\s:@]+:[^/\s@]+@|AccountKey=|[MNO][A-Za-z\d_-]{23,25}\.[A-Za-z\d_-]{6}\.[A-Za-z\d_-]{27}|hooks\.slack\.com/services/\w+"
 )
 _HASH = re.compile(
@@ -22,14 +23,16 @@ _HASH = re.compile(
 )
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
 _HARMLESS = re.compile(
-    r"(?i)^(empty|none|null|not[-_ ]?(needed|required|used)|no[-_]?key|ollama|lm[-_]studio|local|test|fake|dummy|unused|na|n/a|anything|password|secret|token|key|api[-_]?key|true|false|bearer|admin|redacted|hidden|masked|removed|secret_?value|x+)$"
+    r"(?i)^(empty|none|null|not[-_ ]?(needed|required|used)|no[-_]?key|ollama|lm[-_]studio|local|"
+    r"test|fake|dummy|unused|na|n/a|anything|password|secret|token|key|api[-_]?key|true|false|bearer|admin|redacted|hidden|masked|removed|secret_?value|x+)$"
 )
 _NAMES = re.compile(
     r"(?i)(^|_)(api_?key|auth_?key|secret(_?key)?|access_?key|private_?key|token|password|passwd|pwd|passphrase|credentials?|client_?secret|connection_?string)$"
 )
 # A setting inside a longer text, such as YAML.
 _SETTING = re.compile(
-    r"(?im)^[ \t]*[\"']?(\w*(?:api_?key|token|password|passwd|secret|access_?key))[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"',{}<>$]{8,})[\"']?[ \t]*,?$"
+    r"(?im)^[ \t]*[\"']?(\w*(?:api_?key|token|password|passwd|secret|"
+    r"access_?key))[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"',{}<>$]{8,})[\"']?[ \t]*,?$"
 )
 _WORDS = re.compile(r"([A-Za-z0-9]+)[ _-]+(?:API|access|secret|auth)?[ _-]*(key|token|password|secret)", re.I)
 
@@ -78,9 +81,10 @@ def _strings(nodes: list[ast.AST]) -> list[tuple[ast.expr, str, str]]:
             if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
                 label = str(target.slice.value)
             named[id(node.value)] = label
-        elif isinstance(node, (ast.AnnAssign, ast.keyword)) and node.value is not None:
-            target = node.arg if isinstance(node, ast.keyword) else getattr(node.target, "id", "")  # type: ignore[assignment]
-            named[id(node.value)] = str(target or "")
+        elif isinstance(node, ast.keyword):
+            named[id(node.value)] = node.arg or ""
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            named[id(node.value)] = getattr(node.target, "id", "")
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant):
@@ -149,9 +153,10 @@ def _judge(value: str, name: str, named: bool) -> str | None:
     from detect_secrets.plugins.twilio import TwilioKeyDetector
 
     detectors = (
-        AWSKeyDetector, AzureStorageKeyDetector, BasicAuthDetector, DiscordBotTokenDetector, GitHubTokenDetector,
-        GitLabTokenDetector, JwtTokenDetector, OpenAIDetector, PrivateKeyDetector, PypiTokenDetector, SendGridDetector,
-        SlackDetector, StripeDetector, TwilioKeyDetector,
+        AWSKeyDetector, AzureStorageKeyDetector, BasicAuthDetector, DiscordBotTokenDetector,
+        GitHubTokenDetector, GitLabTokenDetector, JwtTokenDetector, OpenAIDetector,
+        PrivateKeyDetector, PypiTokenDetector, SendGridDetector, SlackDetector,
+        StripeDetector, TwilioKeyDetector,
     )  # fmt: skip
     for detector in detectors:
         if any(detector().analyze_string(value)):

@@ -9,10 +9,10 @@ from thinkube.capture.calls import Calls
 from thinkube.capture.scopes import text_names
 from thinkube.capture.values import NOTHING, Frame, Value, Values
 
-
 _OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv", ast.Mod: "mod",
-    ast.Pow: "pow", ast.MatMult: "matmul", ast.LShift: "lshift", ast.RShift: "rshift", ast.BitOr: "or",
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv",
+    ast.Mod: "mod", ast.Pow: "pow", ast.MatMult: "matmul",
+    ast.LShift: "lshift", ast.RShift: "rshift", ast.BitOr: "or",
     ast.BitAnd: "and", ast.BitXor: "xor",
 }  # fmt: skip
 

@@ -67,7 +67,7 @@ def _freeze(name: str, value: Any, way: str) -> Frozen:
             name, "npy", buffer.getvalue(), "numpy.load({path}, allow_pickle=False)", "import numpy"
         )
     if torch is not None and _tensors(value, torch):
-        from safetensors.torch import save
+        from safetensors.torch import save  # type: ignore[import-not-found, unused-ignore]
 
         content = save({key: tensor.detach().cpu().contiguous() for key, tensor in value.items()})
         load = "safetensors.torch.load({path}.read_bytes())"

@@ -76,7 +76,7 @@ def name_of(subject: object, shell: InteractiveShell) -> str:
             "Give it a name first: agent = …, then tk.deploy(agent).",
         )
     own = getattr(subject, "__name__", None)
-    return own if own in names else names[-1]
+    return own if isinstance(own, str) and own in names else names[-1]
 
 
 def read_kernel(shell: InteractiveShell) -> Trace:
@@ -92,7 +92,7 @@ def read_kernel(shell: InteractiveShell) -> Trace:
     line = _current_line(shell)
     if cells and line is not None:
         cells[-1] = replace(cells[-1], stopped=line, error=None, shown=None)
-    return Trace(tuple(cells), Path.cwd(), _notebook_name(shell), Live(shell.user_ns))
+    return Trace(tuple(cells), Path(shell.starting_dir), _notebook_name(shell), Live(shell.user_ns))
 
 
 def _cell(number: int, text: str, history: Any, exceptions: dict[int, dict[str, Any]]) -> Cell:

@@ -31,7 +31,8 @@ class LocalModules:
             self.roots.append(root)
 
     def find(self, module: str) -> Path | None:
-        """The file or folder of a top-level module beside the notebook, or its bare name where a cell wrote it."""
+        """The file or folder of a top-level module beside the notebook, or its bare name where a "
+        "cell wrote it."""
         root = module.lstrip(".").partition(".")[0]
         if not root or root in sys.stdlib_module_names:
             return None
@@ -78,10 +79,10 @@ class LocalModules:
         }
         if found.suffix == ".py":
             return written or {name: found.read_bytes()}
-        paths = found.rglob("*") if found.is_absolute() else (self.folder / found).rglob("*")
+        base = self.folder / found
         there = {
-            f"{name}/{path.relative_to(found).as_posix()}": path.read_bytes()
-            for path in sorted(paths)
+            f"{name}/{path.relative_to(base).as_posix()}": path.read_bytes()
+            for path in sorted(base.rglob("*"))
             if path.is_file() and not _SKIP & set(path.parts) and path.suffix != ".pyc"
         }
         return {**there, **written}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ class Machine:
     def evaluate(self, node: ast.expr) -> Values:
         raise NotImplementedError
 
-    def execute(self, body: list[ast.stmt]) -> None:
+    def execute(self, body: Sequence[ast.stmt]) -> None:
         raise NotImplementedError
 
     def assign(self, target: ast.expr, values: Values) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from thinkube.capture import signatures as known
-from thinkube.capture.follow import Follower, constant_test
+from thinkube.capture.flow import constant_test
+from thinkube.capture.follow import Follower
 from thinkube.capture.local import LocalModules
 from thinkube.capture.magics import Note, to_python
 from thinkube.capture.statements import Block, Statement, block_of, split

@@ -25,9 +25,20 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
         where = Origin(statement.block.name, statement.start)
         if statement.guarded in {"KeyboardInterrupt", "SystemExit"}:
             raise SourceRefused(
-                f"`{name}` needs what {where} did before {statement.guarded} ended it, which can't be repeated exactly: "
+                f"`{name}` needs what {where} did before {statement.guarded} ended it, which can't be "
+                f"repeated exactly: "
                 f"{statement.text[:100]}",
                 "Run the cell to its end, or keep the value: freeze=[…].",
+            )
+        loose = sorted(record.loose - reading.machine.seeded - {"torch"})
+        if trace.live is not None and loose and statement.pragma != "keep":
+            names = [n for n in record.binds if n in trace.live.namespace] or ["…"]
+            raise SourceRefused(
+                f"`{name}` needs {where}, which draws random numbers from `{loose[0]}` without a seed: run "
+                f"again, "
+                f"it gives another value than the live one: {statement.text[:80]}",
+                f"Keep the live value with freeze={names[:1]!r}, or set a seed, or mark the line `# thinkube: "
+                f"keep`.",
             )
         for prompt in record.prompts:
             if prompt.kind == "input":
@@ -39,7 +50,8 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
         statement = reading.statements[index]
         if selection.missing:
             raise SourceRefused(
-                f"`{name}` needs {statement.block.name}, line {statement.start}, which {what}: {statement.text[:100]}",
+                f"`{name}` needs {statement.block.name}, line {statement.start}, which {what}: "
+                f"{statement.text[:100]}",
                 "Write the code out in a cell.",
             )
     for missing, (index, needer) in selection.missing.items():
@@ -64,7 +76,8 @@ def _refuse_missing_file(reading: Reading, selection: Selection, name: str, trac
             if not (trace.folder / clean).exists() and reading.statements[index].guarded is None:
                 statement = reading.statements[index]
                 raise SourceRefused(
-                    f"`{name}` needs {statement.block.name}, line {statement.start}, which reads `{path}`, and there is no "
+                    f"`{name}` needs {statement.block.name}, line {statement.start}, which reads `{path}`, and "
+                    f"there is no "
                     f"such file in {trace.folder}.",
                     "Put the file beside the notebook, or write it in a cell.",
                 )
@@ -74,7 +87,8 @@ def _refuse_object(reading: Reading, name: str, trace: Trace) -> None:
     for unreadable in reading.unreadable:
         if _mentions(unreadable.text, name):
             raise SourceRefused(
-                f"{unreadable.cell.name} would bind `{name}`, and it is not valid Python: line {unreadable.line}: "
+                f"{unreadable.cell.name} would bind `{name}`, and it is not valid Python: line "
+                f"{unreadable.line}: "
                 f"{unreadable.message}.",
                 "Correct the cell and run it.",
             )
@@ -83,7 +97,8 @@ def _refuse_object(reading: Reading, name: str, trace: Trace) -> None:
             "\n".join(statement.block.lines[statement.start - 1 :]), name
         ):
             raise SourceRefused(
-                f"{statement.block.name} would bind `{name}`, and it stopped with {error} at line {statement.start}.",
+                f"{statement.block.name} would bind `{name}`, and it stopped with {error} at line "
+                f"{statement.start}.",
                 "Run the cell to its end.",
             )
     bound = [n for n in reading.machine.bindings if not n.startswith("_")]
@@ -99,7 +114,8 @@ def _refuse_object(reading: Reading, name: str, trace: Trace) -> None:
 def _mentions(text: str, name: str) -> bool:
     return bool(
         re.search(
-            rf"(?m)^\s*(?:def|class|async def)\s+{re.escape(name)}\b|(?<![\w.]){re.escape(name)}\s*(?:,[^=\n]*)?=(?!=)|"
+            rf"(?m)^\s*(?:def|class|async def)\s+{re.escape(name)}\b|"
+            rf"(?<![\w.]){re.escape(name)}\s*(?:,[^=\n]*)?=(?!=)|"
             rf"\bas\s+{re.escape(name)}\b|import\b.*\b{re.escape(name)}\b",
             text,
         )
@@ -113,7 +129,8 @@ def _refuse_missing(reading: Reading, name: str, missing: str, index: int, neede
         place = f" ({statement.block.name}, line {statement.start})"
     if missing == "get_ipython":
         raise SourceRefused(
-            f"{needer}{place}, which `{name}` needs, uses IPython itself: a shell command, a magic or `get_ipython()`.",
+            f"{needer}{place}, which `{name}` needs, uses IPython itself: a shell command, a magic or "
+            f"`get_ipython()`.",
             "Do it in plain Python: subprocess.run([...]) for a command, or write the value into the cell.",
         )
     if missing in HISTORY or re.fullmatch(r"_i?\d+", missing):
@@ -124,14 +141,16 @@ def _refuse_missing(reading: Reading, name: str, missing: str, index: int, neede
     for unreadable in reading.unreadable:
         if _mentions(unreadable.text, missing):
             raise SourceRefused(
-                f"{needer} needs `{missing}`, and {unreadable.cell.name}, which would bind it, is not valid Python: "
+                f"{needer} needs `{missing}`, and {unreadable.cell.name}, which would bind it, is not valid "
+                f"Python: "
                 f"line {unreadable.line}: {unreadable.message}.",
                 "Correct the cell.",
             )
     for stopped, error in reading.stopped:
         if _mentions("\n".join(stopped.block.lines[stopped.start - 1 :]), missing):
             raise SourceRefused(
-                f"{needer} needs `{missing}`, and {stopped.block.name} stopped with {error} at line {stopped.start}, "
+                f"{needer} needs `{missing}`, and {stopped.block.name} stopped with {error} at line "
+                f"{stopped.start}, "
                 "before it was bound.",
                 "Run the cell to its end.",
             )

@@ -257,7 +257,7 @@ def _guarded(
         f"except Exception:  # {statement.guarded} stopped it in the notebook as well",
         "    pass",
         "else:",
-        f"    raise RuntimeError({f'{statement.block.name}, line {statement.start} stopped in the notebook, and not here'!r})",
+        f"    raise RuntimeError({f'{statement.block.name}, line {statement.start} did not stop here'!r})",
     ]
     return ["try:", *inner, *tail], [None, *origins, *[None] * 4]
 

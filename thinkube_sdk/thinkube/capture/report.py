@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Literal
 
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import Reading
@@ -18,12 +19,14 @@ def decisions(reading: Reading, selection: Selection, name: str) -> tuple[Decisi
     noted: set[tuple[str, int]] = set()
     for origin, note in reading.notes:
         noted.add((origin.cell, origin.line))
-        verdict = "required" if note.reason.startswith("asks pip for") else "dropped"
+        verdict: Literal["required", "dropped"] = (
+            "required" if note.reason.startswith("asks pip for") else "dropped"
+        )
         found.append(
             (
                 (cells.get(origin.cell, -1), origin.line),
                 Decision(origin, note.text[:100], verdict, note.reason),
-            )  # type: ignore[arg-type]
+            )
         )
     for unreadable in reading.unreadable:
         origin = Origin(unreadable.cell.name, unreadable.line)

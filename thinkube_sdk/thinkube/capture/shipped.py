@@ -9,6 +9,7 @@ from thinkube.capture.credentials import refuse_credentials
 from thinkube.capture.local import LocalModules
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import NotebookFollower, Reading
+from thinkube.capture.stale import refuse_stale
 from thinkube.capture.trace import Trace
 from thinkube.capture.trees import walk
 from thinkube.model.capture import CapturedFile, Origin
@@ -29,6 +30,10 @@ def shipped_files(
     while todo:
         current = todo.pop()
         for module in imported_modules(current):
+            found_at = machine.modules.find(module)
+            if trace.live is not None and found_at is not None:
+                base = trace.folder / found_at
+                refuse_stale([base] if base.suffix == ".py" else sorted(base.rglob("*.py")))
             for path, content in machine.modules.files(module).items():
                 if path in files:
                     continue
@@ -149,7 +154,8 @@ def _data(name: str, folder: Path, modules: LocalModules) -> dict[str, CapturedF
     total = sum(p.stat().st_size for p in paths)
     if total > LARGEST:
         raise SourceRefused(
-            f"Kept code reads `{name}`, which has {total // 2**20} MiB; data of at most {LARGEST // 2**20} MiB ships.",
+            f"Kept code reads `{name}`, which has {total // 2**20} MiB; data of at most "
+            f"{LARGEST // 2**20} MiB ships.",
             "Put it where the deployment can fetch it, or load only the part that is needed.",
         )
     return {

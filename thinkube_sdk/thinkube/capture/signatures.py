@@ -178,8 +178,8 @@ _SAVING = re.compile(
     r"dump_to_file|fig_to\w*)$"
 )
 _PLOTTING = re.compile(
-    r"(?i)(plot|hist|scatter|heatmap|imshow|chart|figure|subplots|barh?$|lineplot|boxplot|violin|pairplot|jointplot|set_theme|"
-    r"set_style|show$|display|draw_|render|savefig|pie$|px\.line|px\.bar)"
+    r"(?i)(plot$|^plot|plots$|^hist|scatter|heatmap|imshow|chart$|^figure$|^barh?$|violin|^set_theme$|^set_style$|^show$|^show_|"
+    r"^display|^draw_|^render|^pie$)"
 )
 # Process-wide settings that shape what later code does: always kept.
 _AMBIENT = re.compile(
@@ -230,7 +230,8 @@ QUEUES = re.compile(r"^(queue|multiprocessing|asyncio)\.\w*Queue")
 USES = words("update_state aupdate_state launch train_step reset_conversation clear_history chat ask")
 TRAINING = words("train fit evaluate predict test validate hyperparameter_search save_model save_state log")
 OPENERS = words(
-    "open io.open pandas.read_csv pandas.read_json pandas.read_parquet pandas.read_excel numpy.load numpy.loadtxt pathlib.Path.open"
+    "open io.open pandas.read_csv pandas.read_json pandas.read_parquet pandas.read_excel "
+    "numpy.load numpy.loadtxt pathlib.Path.open"
 )
 RUNNERS = words(
     "start submit run_until_complete run run_in_executor apply apply_async starmap imap foreach map kickoff"

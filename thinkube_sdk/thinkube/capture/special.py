@@ -62,7 +62,7 @@ class Special(Machine):
             for key, values in arguments.named.items():
                 self.environment_write(self.text(key), values)
         method = _SPECIAL.get(short)
-        return getattr(self, method)(node, arguments) if method else None  # type: ignore[no-any-return]
+        return getattr(self, method)(node, arguments) if method else None
 
     # Prompts and the environment.
     def ask(self, kind: str, node: ast.expr, arguments: Arguments) -> Values:

@@ -31,7 +31,11 @@ class Value:
         remote: whether what it stands for lives outside the process.
     """
 
-    __slots__ = ("changes", "fields", "frame", "free", "holds", "inside", "iterates", "kind", "made", "name", "node", "owner", "remote", "same", "serial")  # fmt: skip
+    __slots__ = (
+        "changes", "fields", "frame", "free", "holds", "inside",
+        "iterates", "kind", "made", "name", "node", "owner",
+        "remote", "same", "serial",
+    )  # fmt: skip
 
     def __init__(self, kind: str, name: str = "", node: ast.AST | None = None, made: int = -1) -> None:
         self.kind = kind
@@ -142,7 +146,7 @@ class Record:
     """What following one statement told about it.
 
     Attributes:
-        binds: names it binds, with their objects; `strong` are those it surely binds; `deleted` those it deletes.
+        binds: names it binds, with their objects; it surely binds `strong`, and deletes `deleted`.
         reads: names it reads, with the line.
         soft: names that a function reads which the statement may or may not call.
         bind_calls: for each name it binds, the calls through which it does.
@@ -156,7 +160,7 @@ class Record:
         always: why it ships whatever the object needs; empty if it doesn't.
         dynamic: code it runs that can't be seen.
         stars: modules whose every name it imports.
-        draws: random states it advances.
+        draws: random states it advances; `loose` are those it takes values from.
         hidden: names it binds by their text, which no reader of the source sees, and where to find them.
         awaits: whether it awaits at the notebook's own level.
     """
@@ -178,6 +182,7 @@ class Record:
     always: str = ""
     dynamic: str = ""
     stars: list[str] = field(default_factory=list)
+    loose: set[str] = field(default_factory=set)
     draws: set[str] = field(default_factory=set)
     shows: bool = False
     awaits: bool = False
