@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkube.cli import agents, contexts, secrets, services
+from thinkube.cli import agents, contexts, secrets, services, stack
 from thinkube.cli.output import Notebook, print_error
 from thinkube.model.errors import ThinkubeError
 
@@ -43,6 +43,7 @@ def _frame(
 
 services.add_to(app)
 agents.add_to(app)
+stack.add_to(app)
 contexts.add_to(app)
 secrets.add_to(app)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thinkube.cli.output import Json, print_json, progress, show, silent
+
+if TYPE_CHECKING:
+    from thinkube.services.health import Status
 
 
 def up(
@@ -14,15 +17,21 @@ def up(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Start just this service. May be given again.")
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return at once; the services get ready meanwhile.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Start the services on this machine: MLflow, LiteLLM with a model, NATS, Qdrant."""
-    from thinkube.services.health import status as read_status
+    """Start the services on this machine: MLflow, LiteLLM with a model, NATS, Qdrant.
+
+    A service whose variable is set (MLFLOW_TRACKING_URI, NATS_URL, …) runs elsewhere and is left out.
+    """
     from thinkube.stack.up import up as start
 
-    start(only=only, progress=silent if as_json else progress)
-    status = read_status()
-    print_json(status.to_dict()) if as_json else show(context, status)
+    start(only=only, progress=silent if as_json else progress, detach=detach)
+    _show(context, as_json)
+    if detach and not as_json:
+        typer.echo("The services are starting. Watch: thinkube status. Wait: thinkube up.")
 
 
 def down(as_json: Json = False) -> None:
@@ -39,12 +48,24 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
     Exits with 1 when a service that is known doesn't answer.
     """
-    from thinkube.services.health import status as read_status
-
-    found = read_status()
-    print_json(found.to_dict()) if as_json else show(context, found)
+    found = _show(context, as_json)
     if not found.healthy:
         raise typer.Exit(1)
+
+
+def _show(context: typer.Context, as_json: bool) -> Status:
+    """Show the services, and what of them runs on this machine."""
+    from thinkube.services.health import status as read_status
+    from thinkube.stack.summary import summary
+
+    found, local = read_status(), summary()
+    if as_json:
+        print_json({**found.to_dict(), "stack": local.to_dict() if local else None})
+        return found
+    show(context, found)
+    for sentence in local.sentences() if local else []:
+        typer.echo(sentence)
+    return found
 
 
 def add_to(app: typer.Typer) -> None:

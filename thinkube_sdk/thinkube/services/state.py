@@ -38,6 +38,8 @@ class LocalService:
         options: further settings of its endpoints.
         pid: its process, 0 when there is none.
         restarts: how often it was started again after it died.
+        ended: how it died the last time, such as `SIGKILL`.
+        ended_at: when that was, in seconds since 1970.
         log: the file its output goes to.
     """
 
@@ -52,6 +54,8 @@ class LocalService:
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     pid: int = 0
     restarts: int = 0
+    ended: str = ""
+    ended_at: float = 0.0
     log: str = ""
 
 

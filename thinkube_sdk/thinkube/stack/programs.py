@@ -60,6 +60,7 @@ class Program:
         username: the user name that goes with its secret.
         options: further settings of its endpoints.
         protocol: the service whose probe tells whether it is ready.
+        on_request: it is only started when it is named.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Program:
     needs: tuple[str, ...] = ()
     username: str | None = None
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    on_request: bool = False
 
 
 def data(service: LocalService) -> Path:
@@ -243,19 +245,28 @@ PROGRAMS = {
 
 
 def choose(only: list[str] | None) -> list[Program]:
-    """The programs for the services asked for, with those they need; all without a choice.
+    """The programs for the services asked for, with those they need; without a choice those of every start.
 
     Raises:
         StackError: a name is neither a program's nor a service's.
     """
     if not only:
-        return list(PROGRAMS.values())
+        return [program for program in PROGRAMS.values() if not program.on_request]
     wanted: set[str] = set()
     for name in only:
-        found = [program for program in PROGRAMS.values() if name == program.name or name in program.serves]
-        if not found:
-            known = sorted({*PROGRAMS, *(service for each in PROGRAMS.values() for service in each.serves)})
-            raise StackError(f"The stack has no {name!r}.", f"Choose from: {', '.join(known)}.")
-        for program in found:
-            wanted |= {program.name, *program.needs}
+        program = named(name)
+        wanted |= {program.name, *program.needs}
     return [program for program in PROGRAMS.values() if program.name in wanted]
+
+
+def named(name: str) -> Program:
+    """A program by its name, or by that of a service it stands for.
+
+    Raises:
+        StackError: there is none.
+    """
+    for program in PROGRAMS.values():
+        if name == program.name or name in program.serves:
+            return program
+    known = {*PROGRAMS, *(service for each in PROGRAMS.values() for service in each.serves)}
+    raise StackError(f"The stack has no {name!r}.", f"Choose from: {', '.join(sorted(known))}.")

@@ -1,6 +1,7 @@
 """The stack's one long-lived process: starts the programs, starts them again when they die, stops them.
 
-`python -m thinkube.stack.supervisor` runs until SIGTERM. SIGHUP makes it read again what is wanted.
+`python -m thinkube.stack.supervisor` runs until SIGTERM. SIGHUP makes it read again what is wanted,
+and start those programs again for which that was asked.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -24,7 +26,7 @@ from thinkube.services import state
 from thinkube.services.state import LocalService, State
 from thinkube.stack.environments import python_of
 from thinkube.stack.programs import PROGRAMS, Program, base_environment, data, installed_here, ready
-from thinkube.stack.wanted import read_wanted
+from thinkube.stack.wanted import read_wanted, take_restarts
 from thinkube.targets.child import Child, exit_words
 
 _START_SECONDS = 180.0
@@ -75,11 +77,17 @@ class Keeper(threading.Thread):
         self._board = board
         self._stopping = stopping
         self._again = threading.Event()
+        self._asked = threading.Event()
         self._attempts = _ATTEMPTS
         self._ready_at = math.inf
 
     def try_again(self) -> None:
         """Cut a pause between attempts short."""
+        self._again.set()
+
+    def restart(self) -> None:
+        """End the program and start it again, because somebody asked for it."""
+        self._asked.set()
         self._again.set()
 
     def run(self) -> None:
@@ -98,18 +106,26 @@ class Keeper(threading.Thread):
         while not self._stopping.is_set():
             self._board.change(name, stage="restarting" if failures else "starting", detail="")
             self._ready_at = math.inf
+            self._asked.clear()
             child = self._start(python)
             reason = self._watch(child)
             self._board.change(name, pid=0)
             if self._stopping.is_set():
                 return
+            if self._asked.is_set():
+                failures = 0
+                self._note("starts again because that was asked for")
+                continue
             failures = 1 if time.monotonic() - self._ready_at > _STABLE_SECONDS else failures + 1
             self._board.change(
                 name,
                 stage="failed" if failures >= self._attempts else "restarting",
                 detail=reason,
                 restarts=self._board[name].restarts + 1,
+                ended=exit_words(child.returncode),
+                ended_at=time.time(),
             )
+            self._note(f"{reason.partition(', last log lines')[0]}; restart {self._board[name].restarts}")
             self._again.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
             self._again.clear()
 
@@ -129,28 +145,38 @@ class Keeper(threading.Thread):
         self._board.change(service.name, pid=child.pid, log=str(log))
         return child
 
+    def _note(self, sentence: str) -> None:
+        """Say in the program's own log what the supervisor does."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S")
+        with Path(self._board[self._program.name].log).open("a", encoding="utf-8") as log:
+            log.write(f"[thinkube] {moment} {self._program.title} {sentence}\n")
+
     def _watch(self, child: Child) -> str:
         """Follow a child to its end; says why it ended."""
         name = self._program.name
         deadline = time.monotonic() + _START_SECONDS
-        while child.alive and not self._stopping.is_set() and not child.is_ready():
+        while child.alive and not self._interrupted and not child.is_ready():
             if time.monotonic() > deadline:
                 tail = _tail(child)
                 child.stop(_STOP_SECONDS)
                 return f"was not ready after {_START_SECONDS:.0f} s{tail}"
             self._stopping.wait(0.1)
-        if child.alive and not self._stopping.is_set():
+        if child.alive and not self._interrupted:
             self._attempts = _ATTEMPTS_AGAIN
             self._ready_at = time.monotonic()
             self._board.change(name, stage="ready", detail="")
-        while child.alive and not self._stopping.is_set():
+        while child.alive and not self._interrupted:
             self._stopping.wait(0.1)
-        if self._stopping.is_set():
+        if self._interrupted:
             child.stop(_STOP_SECONDS)
             return ""
         code = child.returncode
         child.stop(_STOP_SECONDS)  # what it may have left in its group
         return f"ended with {exit_words(code)}{_tail(child)}"
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._stopping.is_set() or self._asked.is_set()
 
 
 def _tail(child: Child) -> str:
@@ -219,12 +245,15 @@ def supervise() -> int:
     keepers: dict[str, Keeper] = {}
     while not stopping.is_set():
         wake.clear()
+        again = take_restarts()
         for name in read_wanted():
             keeper = keepers.get(name)
             if keeper is None or not keeper.is_alive():
                 board.change(name, stage="waiting", detail="")
                 keepers[name] = Keeper(PROGRAMS[name], board, stopping)
                 keepers[name].start()
+            elif name in again:
+                keeper.restart()
             else:
                 keeper.try_again()
         wake.wait()

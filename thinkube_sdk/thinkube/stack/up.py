@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from thinkube.model.errors import StackError
 from thinkube.services import state
 from thinkube.services.state import LocalService, State
-from thinkube.stack.programs import choose
+from thinkube.stack.elsewhere import elsewhere
+from thinkube.stack.programs import PROGRAMS, Program, choose
 from thinkube.stack.wanted import read_wanted, write_wanted
 from thinkube.targets.child import Child, exit_words
 from thinkube.targets.rollout import resume
@@ -21,14 +22,21 @@ Progress = Callable[[str], None]
 _LOG = "supervisor.log"
 
 
-def up(only: Sequence[str] | None = None, progress: Progress = lambda _: None) -> State:
+def up(
+    only: Sequence[str] | None = None,
+    progress: Progress = lambda _: None,
+    *,
+    detach: bool = False,
+) -> State:
     """Start the services on this machine; return when all of them can be used.
 
-    Calling it again is harmless: what runs goes on, what is missing is started. Without a choice, deployed
-    agents that `down` had stopped are started too.
+    Calling it again is harmless: what runs goes on, what is missing is started. Without a choice, services
+    that an environment variable places elsewhere are left out, and deployed agents that `down` had stopped
+    are started too.
 
     Args:
         only: services to start (`mlflow`, `nats`, …), with what they need. All without a choice.
+        detach: return as soon as the services are being started.
         progress: gets a line whenever a service gets further.
 
     Raises:
@@ -37,7 +45,7 @@ def up(only: Sequence[str] | None = None, progress: Progress = lambda _: None) -
     Example:
         up(only=["mlflow"], progress=print)
     """
-    names = tuple(program.name for program in choose(list(only) if only else None))
+    names = tuple(program.name for program in _chosen(only, progress))
     running = state.supervised()
     before = read_wanted() if running else ()
     write_wanted(tuple(dict.fromkeys((*before, *names))))
@@ -46,7 +54,7 @@ def up(only: Sequence[str] | None = None, progress: Progress = lambda _: None) -
     if current is not None:
         os.kill(current.supervisor, signal.SIGHUP)
     try:
-        started = _wait(names, progress, supervisor, current)
+        started = _wait(names, progress, supervisor, current, detach)
         if not only:
             resume(progress)
         return started
@@ -54,6 +62,15 @@ def up(only: Sequence[str] | None = None, progress: Progress = lambda _: None) -
         if supervisor is not None:
             supervisor.stop()
         raise
+
+
+def _chosen(only: Sequence[str] | None, progress: Progress) -> list[Program]:
+    if only:
+        return choose(list(only))
+    out = elsewhere()
+    for name, variable in out.items():
+        progress(f"{PROGRAMS[name].title}: left out, {variable} says that it runs elsewhere")
+    return [program for program in choose(None) if program.name not in out]
 
 
 def _start_supervisor() -> Child:
@@ -68,7 +85,11 @@ def _start_supervisor() -> Child:
 
 
 def _wait(
-    names: tuple[str, ...], progress: Progress, supervisor: Child | None, before: State | None
+    names: tuple[str, ...],
+    progress: Progress,
+    supervisor: Child | None,
+    before: State | None,
+    detach: bool,
 ) -> State:
     told: dict[str, tuple[str, str]] = {}
     began = time.monotonic()
@@ -84,7 +105,7 @@ def _wait(
                     f"Look into {', '.join(service.log or 'its log' for service in failed)}; "
                     "then `thinkube down` and `thinkube up`.",
                 )
-            if all(service.stage == "ready" for service in chosen):
+            if detach or all(service.stage == "ready" for service in chosen):
                 return current
         elif supervisor is not None and not supervisor.alive and not state.supervised():
             raise StackError(

@@ -1,9 +1,12 @@
-"""A deployment's log lines for people: JSON as a short sentence, an error with its traceback."""
+"""Log lines: read as the file grows; for people, JSON as a short sentence, an error with its traceback."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 _SHOWN = ("time", "level", "message", "trace", "traceback", "logger")
@@ -39,3 +42,25 @@ def parsed(line: str) -> Mapping[str, Any] | None:
     except json.JSONDecodeError:
         return None
     return entry if {"time", "level", "message"} <= entry.keys() else None
+
+
+def file_lines(path: Path, follow: bool) -> Iterator[str]:
+    """The lines of a log, and with `follow` those to come, until its folder is gone."""
+    position = 0
+    rest = b""
+    while True:
+        if path.exists():
+            with path.open("rb") as file:
+                # The log was emptied, or the deployment is a new one of the same name.
+                file.seek(position if position <= file.seek(0, os.SEEK_END) else 0)
+                while piece := file.read(65536):
+                    *whole, rest = (rest + piece).split(b"\n")
+                    yield from (line.decode(errors="replace") for line in whole)
+                position = file.tell()
+        if not follow:
+            if rest:
+                yield rest.decode(errors="replace")
+            return
+        if not path.parent.exists():
+            return
+        time.sleep(0.2)

@@ -19,6 +19,7 @@ from thinkube.model.errors import DeploymentError, DeploymentNotFound
 from thinkube.model.release import Release
 from thinkube.targets.child import Child, ChildFailed
 from thinkube.targets.failure import Failure, NotReady
+from thinkube.targets.lines import file_lines
 from thinkube.targets.process import control, record
 from thinkube.targets.process.record import Places
 from thinkube.targets.target import Rollout, State, Status
@@ -83,7 +84,7 @@ class ProcessTarget:
     def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
         if record.read(record.places(name)) is None:
             raise _not_found(name, self.names())
-        return _lines(record.places(name).log, follow)
+        return file_lines(record.places(name).log, follow)
 
     def delete(self, name: str) -> None:
         places = record.places(name)
@@ -217,24 +218,3 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _lines(path: Path, follow: bool) -> Iterator[str]:
-    position = 0
-    rest = b""
-    while True:
-        if path.exists():
-            with path.open("rb") as file:
-                # The log was emptied, or the deployment is a new one of the same name.
-                file.seek(position if position <= file.seek(0, os.SEEK_END) else 0)
-                while piece := file.read(65536):
-                    *whole, rest = (rest + piece).split(b"\n")
-                    yield from (line.decode(errors="replace") for line in whole)
-                position = file.tell()
-        if not follow:
-            if rest:
-                yield rest.decode(errors="replace")
-            return
-        if not path.parent.exists():
-            return
-        time.sleep(0.2)
