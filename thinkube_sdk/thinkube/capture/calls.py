@@ -194,6 +194,9 @@ class Calls(Functions):
             known.QUEUES.match(receiver.name) and verb.startswith("get")
         ):
             return "changes"
+        if receiver.remote and effect == "unknown":
+            # A service's client: what it may change is not in this process.
+            return "external" if bare else "derives"
         if effect not in {"unknown", "derives"} or not bare:
             return effect
         if self.shown:
@@ -322,7 +325,7 @@ class Calls(Functions):
         )
         if short == "memoryview":
             made.same |= arguments.solid
-        if not arguments.every and not constructor:
+        if not arguments.every and not constructor and library(name) not in {"builtins", "thinkube"}:
             # What is handed out without being given anything is usually the library's own.
             made.same.add(self.imported(library(name)))
         made.iterates = short in known.ITERATORS or short.startswith("itertools.")

@@ -251,6 +251,9 @@ class Needs:
         ):
             return
         if not change.sure:
+            if self.records[index].externals:
+                # It surely acts outside the process, which must not happen again at each start.
+                return
             self.selection.unsure.add(index)
         verb = "changes" if change.sure else "may change"
         self._push(index, lambda i=index, r=f"{verb} {name}": self._keep(i, r))  # type: ignore[misc]
