@@ -36,7 +36,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ({"name": "My Model"}, "name: use lower-case letters"),
         ({"batch": 8, "at_once": 3}, "has to be a multiple of at_once"),
         ({"full": True}, "with quantization: none"),
-        ({"method": "ppo"}, "method: Input should be 'sft' or 'dpo'"),
+        ({"chat": "perhaps"}, "chat: Input should be 'auto', 'always' or 'never'"),
         ({"steps": 0, "held_out": 1.5}, "held_out.*steps"),
     ],
 )

@@ -23,7 +23,6 @@ CHAT = [{"role": "user", "content": "Which module reads CSV?"}, {"role": "assist
         ({"question": "a", "answer": "b"}, "completion"),
         ({"instruction": "a", "output": "b"}, "completion"),
         ({"text": "a"}, "text"),
-        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference"),
     ],
 )
 def test_recognises_what_kind_of_rows_these_are(row: dict[str, object], kind: str) -> None:
@@ -62,7 +61,6 @@ def test_takes_columns_by_the_names_given() -> None:
         ([{"messages": []}], "row 1: `messages` is empty"),
         ([{"messages": "hello"}], "row 1: `messages` is a value of type str, not a list"),
         ([{"messages": CHAT}, "hello"], "Row 2 of the list is not a row"),
-        ([{"prompt": "a", "chosen": "b", "rejected": "b"}], "row 1: chosen and rejected are the same"),
     ],
 )
 def test_refuses_rows_by_number(rows: list[dict[str, object]], said: str) -> None:

@@ -14,7 +14,6 @@ from thinkube.model.errors import UsageError
 FORMAT: Literal[1] = 1
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
-Method = Literal["sft", "dpo"]
 Chat = Literal["auto", "always", "never"]
 Quantization = Literal["4bit", "8bit", "none"]
 Output = Literal["adapter", "merged"]
@@ -37,7 +36,6 @@ class Recipe(BaseModel):
     )
     data: str = Field(description="A .jsonl, .json, .csv or .parquet file with the rows.", min_length=1)
     evaluation_data: str | None = Field(None, description="Rows to evaluate on, instead of a held-out part.")
-    method: Method = Field("sft", description="`sft` on examples, `dpo` on chosen and rejected answers.")
     columns: dict[str, str] = Field({}, description="Our column name to yours, such as {prompt: question}.")
     chat: Chat = Field("auto", description="Put plain prompts into the chat template: if there is one.")
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Part kept for evaluation.")
@@ -62,11 +60,12 @@ class Recipe(BaseModel):
     schedule: str = Field("linear", description="A scheduler of transformers: linear, cosine, constant, …")
     warmup: Annotated[int, Field(ge=0)] = Field(5, description="Steps of warm-up.")
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    beta: Annotated[float, Field(gt=0)] = Field(0.1, description="DPO's beta.")
     seed: int = 3407
     checkpoint_every: Annotated[int, Field(ge=1)] = Field(50, description="Steps between checkpoints.")
 
-    gpus: Annotated[int, Field(ge=0)] | None = Field(None, description="None: one if there is one. 0: CPU.")
+    gpus: Annotated[int, Field(ge=0, le=1)] | None = Field(
+        None, description="None: one if there is one. 0: CPU."
+    )
     evaluation_rows: Annotated[int, Field(ge=0)] = Field(50, description="Held-out rows to evaluate on.")
     answer_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Longest answer in the evaluation.")
     outputs: tuple[Output, ...] = Field(
@@ -74,7 +73,7 @@ class Recipe(BaseModel):
     )
     experiment: str | None = Field(None, description="MLflow's experiment; the name by default.")
 
-    trainer: dict[str, Any] = Field({}, description="Arguments of TRL's SFTConfig or DPOConfig.")
+    trainer: dict[str, Any] = Field({}, description="Arguments of TRL's SFTConfig.")
     loader: dict[str, Any] = Field({}, description="Arguments of FastLanguageModel.from_pretrained.")
     lora: dict[str, Any] = Field({}, description="Arguments of FastLanguageModel.get_peft_model.")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from thinkube.model.errors import DataInvalid
 
-Kind = Literal["chat", "completion", "text", "preference"]
+Kind = Literal["chat", "completion", "text"]
 Row = dict[str, Any]
 
 # What well-known data sets call these columns.
@@ -17,11 +17,8 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "instruction", "question", "input"),
     "completion": ("completion", "response", "output", "answer"),
     "text": ("text",),
-    "chosen": ("chosen",),
-    "rejected": ("rejected",),
 }
 _NEEDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
-    ("preference", ("prompt", "chosen", "rejected")),
     ("chat", ("messages",)),
     ("completion", ("prompt", "completion")),
     ("text", ("text",)),
@@ -42,8 +39,7 @@ class Rows:
     """Rows of one kind.
 
     Attributes:
-        kind: `chat` rows have `messages`; `completion` rows `prompt` and `completion`; `text` rows `text`;
-            `preference` rows `prompt`, `chosen` and `rejected`.
+        kind: `chat` rows have `messages`; `completion` rows `prompt` and `completion`; `text` rows `text`.
         rows: with exactly those columns.
     """
 
@@ -131,7 +127,7 @@ def _kind(
         cause = f"{source} has the columns {have}, which is no kind of training rows."
     raise DataInvalid(
         cause[0].upper() + cause[1:],
-        "Rows have `messages`; `prompt` and `completion`; `text`; or `prompt`, `chosen` and `rejected`. "
+        "Rows have `messages`, or `prompt` and `completion`, or `text`. "
         "columns={'prompt': 'your column'} says which is which.",
     )
 
@@ -163,28 +159,10 @@ def _plain(row: Mapping[str, Any], names: Mapping[str, str]) -> Row:
     return {"text": _text(row.get(names["text"]), names["text"])}
 
 
-def _preference(row: Mapping[str, Any], names: Mapping[str, str]) -> Row:
-    prompt = row.get(names["prompt"])
-    answers = []
-    for name in ("chosen", "rejected"):
-        answer = row.get(names[name])
-        if isinstance(answer, list):
-            answer = _messages(answer, names[name])[-1]["content"]
-        answers.append(_text(answer, names[name]))
-    chosen, rejected = answers
-    if chosen == rejected:
-        raise _Wrong("chosen and rejected are the same")
-    before = (
-        _messages(prompt, names["prompt"]) if isinstance(prompt, list) else _text(prompt, names["prompt"])
-    )
-    return {"prompt": before, "chosen": chosen, "rejected": rejected}
-
-
 _SHAPES: Mapping[Kind, Callable[[Mapping[str, Any], Mapping[str, str]], Row]] = {
     "chat": _chat,
     "completion": _completion,
     "text": _plain,
-    "preference": _preference,
 }
 
 

@@ -95,13 +95,7 @@ def prepare(recipe: Recipe) -> Split:
 
 def _rows(recipe: Recipe, data: str) -> Rows:
     found, source = rows_of(data)
-    rows = check(found, recipe.columns, source)
-    if (rows.kind == "preference") != (recipe.method == "dpo"):
-        raise DataInvalid(
-            f"{source} has rows of the kind {rows.kind}, which {recipe.method} does not learn from.",
-            "Preference rows go with method='dpo', all others with method='sft'.",
-        )
-    return rows
+    return check(found, recipe.columns, source)
 
 
 def _stages(
@@ -207,6 +201,13 @@ def _save(loaded: Loaded, model: Path) -> None:
     shutil.rmtree(model, ignore_errors=True)
     loaded.model.save_pretrained(str(scratch))
     loaded.tokenizer.save_pretrained(str(scratch))
+    described = scratch / "adapter_config.json"
+    if described.exists():
+        # PEFT writes a set, in an order of chance: the same model would get another digest.
+        config = json.loads(described.read_text(encoding="utf-8"))
+        if isinstance(config["target_modules"], list):
+            config["target_modules"].sort()
+        write_json(described, config)
     checkpoints.seal(scratch)
     scratch.rename(model)
 
@@ -230,7 +231,6 @@ def _lineage(recipe: Recipe, rows: Split, base: str, tracking: Tracking | None) 
     facts = {
         "base": recipe.base,
         "base_config": _config_digest(base),
-        "method": recipe.method,
         "data": digest(rows.train),
         "evaluation_data": digest(rows.held_out),
         "rows": str(len(rows.train)),

@@ -56,8 +56,6 @@ def question(row: Row) -> str:
     """
     if "messages" in row:
         asked = [message["content"] for message in row["messages"] if message["role"] == "user"]
-    elif isinstance(row.get("prompt"), list):
-        asked = [message["content"] for message in row["prompt"] if message["role"] == "user"]
     else:
         asked = [row.get("prompt") or row["text"]]
     plain = "\n".join(" ".join(text.split()).casefold() for text in asked)

@@ -58,7 +58,8 @@ class Reporter:
 
     def say(self, **changes: Any) -> None:
         """Change some fields of the state, on disk too."""
-        self.state = replace(self.state, **changes, updated=time.time())
+        # Read anew: a job's keeper and its training write by turns.
+        self.state = replace(read(self._folder), **changes, updated=time.time())
         write_json(self._folder / "state.json", {"format": FORMAT, **asdict(self.state)})
 
     def phase(self, phase: Phase, note: str = "") -> None:

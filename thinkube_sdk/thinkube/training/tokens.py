@@ -133,9 +133,7 @@ def messages(row: Row) -> list[dict[str, Any]]:
     """A row as a chat."""
     if "messages" in row:
         return list(row["messages"])
-    before = row["prompt"]
-    asked = list(before) if isinstance(before, list) else [{"role": "user", "content": before}]
-    return [*asked, {"role": "assistant", "content": row.get("completion") or row["chosen"]}]
+    return [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
 
 
 def answer(row: Row) -> str:
