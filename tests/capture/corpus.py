@@ -74,7 +74,18 @@ def parse(text: str) -> list[Case]:
 
 
 def _case(name: str, cells: tuple[str, ...], values: dict[str, list[str]]) -> Case:
-    unknown = set(values) - {"target", "ask", "absent", "present", "refused", "order", "file", "expect", "only", "secrets"}
+    unknown = set(values) - {
+        "target",
+        "ask",
+        "absent",
+        "present",
+        "refused",
+        "order",
+        "file",
+        "expect",
+        "only",
+        "secrets",
+    }
     assert not unknown, f"{name}: {unknown}"
     files = dict(part.split(" = ", 1) for part in values.get("file", ()))
     return Case(

@@ -28,7 +28,15 @@ def main() -> None:
         import thinkube.capture.kernel
         import thinkube.capture.notebook_file
     texts = json.dumps(jobs)
-    for module in ("numpy", "pandas", "qdrant_client", "mlflow", "langgraph.graph", "langchain_openai", "pydantic"):
+    for module in (
+        "numpy",
+        "pandas",
+        "qdrant_client",
+        "mlflow",
+        "langgraph.graph",
+        "langchain_openai",
+        "pydantic",
+    ):
         if module.partition(".")[0] in texts:
             __import__(module)
     for job in jobs:
@@ -55,7 +63,9 @@ def fork(job: dict[str, Any]) -> dict[str, Any]:
     with os.fdopen(read) as pipe:
         text = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(text) if text else {"failure": f"ended without an answer (more than {TIME} s, or a crash)"}
+    return (
+        json.loads(text) if text else {"failure": f"ended without an answer (more than {TIME} s, or a crash)"}
+    )
 
 
 def _answers(asks: list[str], namespace: dict[str, Any]) -> list[str]:

@@ -1,4 +1,5 @@
-"""Each notebook of the corpus behaves as captured exactly as it does live, or is refused for a stated reason."""
+"""Each notebook of the corpus behaves as captured exactly as it does live, or is refused "
+"for a stated reason."""
 
 from __future__ import annotations
 
@@ -73,7 +74,9 @@ def _refusal(case: Case, capture: dict[str, Any]) -> dict[str, Any] | None:
     return {"verdict": "rightly refused", "why": capture["refused"]}
 
 
-def _compare(case: Case, capture: dict[str, Any], live: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+def _compare(
+    case: Case, capture: dict[str, Any], live: dict[str, Any], outcome: dict[str, Any]
+) -> dict[str, Any]:
     source = capture["source"]
     if case.refused is not None:
         return {"verdict": "wrong", "why": f"captured, though it should be refused\n{source}"}
@@ -83,7 +86,10 @@ def _compare(case: Case, capture: dict[str, Any], live: dict[str, Any], outcome:
     if case.expect is not None:
         expected[0] = case.expect
     if outcome["answers"] != expected:
-        return {"verdict": "wrong", "why": f"live {expected}\nhere {outcome['answers']}\n{source}\n{live['output']}"}
+        return {
+            "verdict": "wrong",
+            "why": f"live {expected}\nhere {outcome['answers']}\n{source}\n{live['output']}",
+        }
     for text in case.absent:
         if text in source:
             return {"verdict": "wrong", "why": f"{text!r} ships\n{source}"}
@@ -114,7 +120,17 @@ def test_what_ships_passes_ruff(tmp_path: Path) -> None:
         if result["verdict"] == "behaves":
             text = f"# {name} ({route})\n{result['why']}"
             (tmp_path / f"case_{number}.py").write_text(text)
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F401,F822,F823", "--output-format", "concise"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "F821,F401,F822,F823",
+        "--output-format",
+        "concise",
+    ]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -124,7 +140,10 @@ def test_the_four_counts(record_property: pytest.RecordProperty, capsys: pytest.
     total = sum(counts.values())
     with capsys.disabled():
         kinds = ("behaves", "rightly refused", "wrongly refused", "wrong")
-        print(f"\ncorpus of {len(CASES)} notebooks, {total} captures: " + ", ".join(f"{k} {counts[k]}" for k in kinds))
+        print(
+            f"\ncorpus of {len(CASES)} notebooks, {total} captures: "
+            + ", ".join(f"{k} {counts[k]}" for k in kinds)
+        )
     for kind, count in counts.items():
         record_property(kind, count)
     assert counts["wrong"] == 0

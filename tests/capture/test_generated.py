@@ -157,10 +157,14 @@ def answer(namespace: dict[str, Any]) -> str:
         return f"raises {type(error).__name__}"
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate])
-@given(
-    st.lists(st.tuples(st.booleans(), cell), min_size=1, max_size=8), st.lists(number, max_size=6), final
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    phases=[Phase.generate],
 )
+@given(st.lists(st.tuples(st.booleans(), cell), min_size=1, max_size=8), st.lists(number, max_size=6), final)
 def test_a_generated_notebook_behaves_as_it_did(
     shell: InteractiveShell, cells: list[tuple[bool, str]], again: list[int], last: str
 ) -> None:

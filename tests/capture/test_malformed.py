@@ -169,7 +169,8 @@ def test_any_structure(tmp_path: Path, content: Any) -> None:
 
 fragments = st.sampled_from(
     ["%", "%%", "!", "?", "??", "\n", " ", "    ", "x", " = ", "(", ")", "[", '"', "'''", '"""', "\\", "#", ":", "if x", "def f()",
-     "%time ", "!pip install ", "%%time", "%%writefile a.py", "await ", "lambda: ", "\t", "é", "\0", "\r", "{", "}", "f'", "@", ";", "import os",
+     "%time ", "!pip install ", "%%time", "%%writefile a.py", "await ", "lambda: ", "\t", "é", "
+     ""\0", "\r", "{", "}", "f'", "@", ";", "import os",
      "from x import *", "%env A=", "del x", "global x", "return", "class A", "match x", "case _", "target", "async with a as b"]
 )  # fmt: skip
 

@@ -240,7 +240,8 @@ class Special(Machine):
             if writes:
                 self.change((file,))
                 file.holds.add(used)
-            used.holds.add(file)
+            else:
+                used.holds.add(file)
 
 
 SECRETIVE = re.compile(r"(?i)(key|token|secret|password|passwd|pwd|credential|auth)s?(_|\d|$)|^(pat|pass)$")

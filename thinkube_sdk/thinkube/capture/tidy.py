@@ -36,6 +36,14 @@ def mark_oddities(reading: Reading, selection: Selection, module: Module, tree: 
     machine = reading.machine
     if machine.lazy_annotations:
         _mark_unknown_annotations(module, tree, set(machine.bindings))
+    unhidden = {n for i in selection.kept for n in reading.records[i].deleted if n in BUILTINS}
+    marked = {
+        n.lineno
+        for n in walk(tree)
+        if isinstance(n, ast.Name) and n.id in unhidden and isinstance(n.ctx, ast.Load)
+    }
+    for line in marked:
+        module.lines[line - 1] += "  # noqa: F821"
     if not any(reason.startswith("binds") and "text run by" in reason for reason in selection.kept.values()):
         return
     loaded = {node.id for node in walk(tree) if isinstance(node, ast.Name)}
