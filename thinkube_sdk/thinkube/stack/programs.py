@@ -17,6 +17,7 @@ from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.model.errors import StackError
 from thinkube.services.probe import probe
 from thinkube.services.state import LocalService, directory, write_private
+from thinkube.stack.added import models_file
 
 MODEL = "smollm2-135m-instruct"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
@@ -200,9 +201,8 @@ def _gateway(python: Path, service: LocalService, services: Services) -> Command
     write_private(folder / "config.yaml", yaml.safe_dump(configuration, sort_keys=False))
     return Command(
         (
-            *(str(python), "-I", "-m", "litellm.proxy.proxy_cli"),
-            *("--config", str(folder / "config.yaml"), "--telemetry", "False"),
-            *("--host", "127.0.0.1", "--port", str(port(service))),
+            *(str(python), "-I", str(_HERE / "gateway_server.py")),
+            *(str(folder / "config.yaml"), str(models_file()), str(port(service))),
         ),
         {
             "LITELLM_MASTER_KEY": service.secret,
