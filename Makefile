@@ -5,10 +5,10 @@ VENV := $(BUILD)/venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: help demo test lint bench develop pins clean
+.PHONY: help demo test test-training lint bench develop pins clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 $(VENV)/environment: requirements/development.txt
 	@echo "Making the environment in $(VENV)"
@@ -27,8 +27,11 @@ $(VENV)/installed: $(VENV)/environment $(SOURCES)
 demo: $(VENV)/installed ## Run notebooks/quickstart.ipynb from cell to running agent (KEEP=1 leaves it running)
 	@$(BIN)/python notebooks/demo.py
 
-test: lint ## Check the code and run every test against the installed wheel
-	@$(BIN)/python -m pytest $(TESTS)
+test: lint ## Check the code and run the tests against the installed wheel
+	@$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/training)
+
+test-training: $(VENV)/installed ## Fine-tune for real, on Unsloth's CPU path (makes a 5 GB environment)
+	@$(BIN)/python -m pytest tests/training
 
 lint: $(VENV)/installed ## Style, types, and the layers
 	@$(BIN)/ruff check .
