@@ -38,7 +38,7 @@ def thinkube(tmp_path: Path) -> Iterator[Command]:
     run("down")
 
 
-@pytest.mark.parametrize("verb", ["service logs", "service restart", "gc"])
+@pytest.mark.parametrize("verb", ["service logs", "service restart", "vectors push", "gc"])
 def test_every_verb_explains_itself_with_an_example_and_speaks_json(verb: str, thinkube: Command):
     result = thinkube(*verb.split(), "--help")
     assert result.returncode == 0

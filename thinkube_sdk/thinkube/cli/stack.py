@@ -65,6 +65,27 @@ def gc(
     typer.echo(f"{'Would free' if dry_run else 'Freed'} {decimal(total)} ({len(found)} found).")
 
 
+def push(
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The other Qdrant.")],
+    secret: Annotated[
+        str | None, typer.Option("--secret", metavar="NAME", help="The secret that holds its API key.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete the one of that name there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a collection of this machine to another Qdrant, such as a cluster's."""
+    from thinkube.services.secrets import secret as read
+    from thinkube.stack.push import push as copy
+
+    key = read(secret) if secret else None
+    points = copy(collection, to, key=key, replace=replace, progress=silent if as_json else progress)
+    if as_json:
+        print_json({"collection": collection, "to": to, "points": points})
+    else:
+        typer.echo(f"{collection} with {points} points is at {to}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     service = typer.Typer(
@@ -73,4 +94,11 @@ def add_to(app: typer.Typer) -> None:
     service.command("logs", epilog="Example: thinkube service logs mlflow --follow")(logs)
     service.command("restart", epilog="Example: thinkube service restart mlflow")(restart)
     app.add_typer(service, name="service")
+    vectors = typer.Typer(
+        help="Look after the vectors of this machine.", no_args_is_help=True, rich_markup_mode=None
+    )
+    vectors.command(
+        "push", epilog="Example: thinkube vectors push docs --to http://qdrant:6333 --secret QDRANT_KEY"
+    )(push)
+    app.add_typer(vectors, name="vectors")
     app.command(epilog="Example: thinkube gc --dry-run")(gc)

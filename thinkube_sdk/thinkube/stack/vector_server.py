@@ -124,6 +124,8 @@ def _allowed(request: Request, key: str) -> bool:
 
 def _not_done(request: Request, reason: str = "") -> JSONResponse:
     operation = f"{request.method} {request.url.path}"
+    if not reason and "/snapshots" in request.url.path:
+        reason = "To move a collection to another Qdrant: thinkube vectors push COLLECTION --to URL"
     return _error(501, f"The local stack's Qdrant does not do `{operation}`. {reason}".strip())
 
 
