@@ -37,6 +37,21 @@ def test_llm_streams():
     assert len([piece for piece in pieces if piece]) > 1
 
 
+def test_crew_llm_answers_in_a_crew():
+    from crewai import Agent
+
+    llm = tk.crew_llm(temperature=0, max_tokens=12)
+    assert "socket" in str(llm.call("What is a socket?")).lower()
+    agent = Agent(role="teacher", goal="explain", backstory="patient", llm=llm, max_iter=1)
+    assert agent.llm is llm
+
+
+def test_a_model_of_a_provider_is_asked_of_the_gateway():
+    with pytest.raises(Exception, match="anthropic/claude") as caught:
+        tk.crew_llm("anthropic/claude-sonnet-4-5", max_tokens=5).call("hello")
+    assert "/v1/chat/completions" in str(caught.value) or "model=anthropic" in str(caught.value)
+
+
 def test_openai_lists_and_answers():
     client = tk.openai()
     models = {model.id for model in client.models.list()}

@@ -9,7 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thinkube.services.clients import embeddings, langfuse, llm, mlflow, nats, openai, qdrant
+    from thinkube.services.clients import (
+        crew_llm,
+        embeddings,
+        langfuse,
+        llm,
+        mlflow,
+        nats,
+        openai,
+        qdrant,
+        s3,
+    )
     from thinkube.services.health import status
     from thinkube.services.secrets import secret
     from thinkube.targets.deploy import deploy, deployment, deployments, package
@@ -17,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "crew_llm": "thinkube.services.clients",
     "embeddings": "thinkube.services.clients",
     "langfuse": "thinkube.services.clients",
     "llm": "thinkube.services.clients",
@@ -24,6 +35,7 @@ _HOMES = {
     "nats": "thinkube.services.clients",
     "openai": "thinkube.services.clients",
     "qdrant": "thinkube.services.clients",
+    "s3": "thinkube.services.clients",
     "secret": "thinkube.services.secrets",
     "status": "thinkube.services.health",
     "deploy": "thinkube.targets.deploy",
@@ -33,8 +45,8 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
-    "llm", "openai", "embeddings", "mlflow", "langfuse", "nats", "qdrant", "secret", "status",
-    "package", "deploy", "deployments", "deployment",
+    "llm", "openai", "embeddings", "crew_llm", "mlflow", "langfuse", "nats", "qdrant", "s3",
+    "secret", "status", "package", "deploy", "deployments", "deployment",
 ]  # fmt: skip
 
 

@@ -69,9 +69,10 @@ def find(
     if found is not None:
         return found
     variables = " or ".join(dict.fromkeys(each.url for each in entry.environments))
+    start = f"{START}, or set" if entry.local else "Set"
     raise ServiceNotFound(
         f"No {entry.title} ({entry.purpose}) is known. Looked at: {'; '.join(looked)}.",
-        f"{START}, or set {variables} to one that runs elsewhere.",
+        f"{start} {variables} to one that runs elsewhere.",
     )
 
 
@@ -91,7 +92,7 @@ def lookup(service: str) -> Service:
 
 def _argument(entry: Service, url: str, credential: Credential | str | None) -> Endpoint:
     given = Credential(credential) if isinstance(credential, str) else credential
-    bare, within = _split(entry, url, f"{ARGUMENT} `url`")
+    bare, within = split(entry, url, f"{ARGUMENT} `url`")
     return Endpoint(
         entry.name, bare, given or within, f"{ARGUMENT} `url`", backend=entry.name, options=_options({})
     )
@@ -107,7 +108,7 @@ def _environment(entry: Service, looked: list[str]) -> Endpoint | None:
         if ours.get(environment.url) == url:
             continue  # set by an earlier `tk.mlflow()` from another place, not by the user
         source = f"{ENVIRONMENT} {environment.url}"
-        bare, within = _split(entry, url, source)
+        bare, within = split(entry, url, source)
         secret = os.environ.get(environment.secret or "")
         username = os.environ.get(environment.username or "")
         options = {name: os.environ[key] for name, key in environment.options if os.environ.get(key)}
@@ -140,7 +141,7 @@ def _context(entry: Service, looked: list[str], context: Context) -> Endpoint | 
         said = "names none" if context.path.exists() else "is not there"
         looked.append(f"{CONTEXT} {context.name} ({context.path} {said})")
         return None
-    bare, _ = _split(entry, place.url, source)
+    bare, _ = split(entry, place.url, source)
     secret = secrets.known(place.secret) if place.secret else None
     if place.secret and secret is None:
         # What stands there may be the secret itself, so it is not repeated.
@@ -177,7 +178,7 @@ def _local_stack(entry: Service, looked: list[str]) -> Endpoint | None:
     return None
 
 
-def _split(entry: Service, url: str, source: str) -> tuple[str, Credential | None]:
+def split(entry: Service, url: str, source: str) -> tuple[str, Credential | None]:
     """A URL without user and password, and those."""
     parts = _parse(entry, url, source)
     host = parts.netloc.rpartition("@")[2]

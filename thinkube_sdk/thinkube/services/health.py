@@ -14,7 +14,7 @@ from thinkube.services.probe import probe
 from thinkube.services.table import SERVICES
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 Health = Literal["up", "refused", "down", "not found", "misconfigured"]
 
@@ -25,7 +25,7 @@ _STYLES: dict[Health, str] = {
     "not found": "dim",
     "misconfigured": "red",
 }
-_COLUMNS = ("service", "url", "health", "latency", "source")
+_COLUMNS = ("service", "url", "health", "latency", "version")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Row:
         latency: milliseconds until it answered, or None.
         source: where URL and credential were found.
         detail: what is wrong, in words.
+        version: the service's own, where it tells.
+        ahead: seconds its clock is ahead of ours, where it tells the time.
     """
 
     service: str
@@ -49,6 +51,8 @@ class Row:
     latency: float | None
     source: str
     detail: str = ""
+    version: str = ""
+    ahead: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,21 +81,29 @@ class Status:
         """For programs."""
         return {"healthy": self.healthy, "services": [asdict(row) for row in self.rows]}
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*_COLUMNS, box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for column in _COLUMNS:
+            # What doesn't fit goes on in the next line: a URL is there to be copied.
+            table.add_column(column, no_wrap=column in ("health", "latency"), overflow="fold")
         for row in self.rows:
-            service, url, health, latency, source = _cells(row)
-            table.add_row(service, url, Text(health, _STYLES[row.health]), latency, source)
-        return table
+            service, url, health, latency, version = _cells(row)
+            table.add_row(service, url, Text(health, _STYLES[row.health]), latency, version)
+        return Group(table, *(Text(line, overflow="fold") for line in self._notes()))
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align:left'>{column}</th>" for column in _COLUMNS)
+        columns = (*_COLUMNS, "found through", "")
+        head = "".join(f"<th style='text-align:left'>{column}</th>" for column in columns)
         body = "".join(
             "<tr>"
-            + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in _cells(row))
+            + "".join(
+                f"<td style='text-align:left'>{html.escape(cell)}</td>"
+                for cell in (*_cells(row), row.source, "" if row.health == "not found" else row.detail)
+            )
             + "</tr>"
             for row in self.rows
         )
@@ -100,10 +112,29 @@ class Status:
     def __repr__(self) -> str:
         rows = [_COLUMNS, *(_cells(row) for row in self.rows)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-        return "\n".join(
+        table = (
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         )
+        return "\n".join([*table, *self._notes()])
+
+    def _notes(self) -> list[str]:
+        """What is wrong, and each source once: beside the URLs they would leave no room for these."""
+        notes = [
+            f"{row.title}: {row.detail}"
+            for row in self.rows
+            if row.detail and row.health not in ("up", "not found")
+        ]
+        sources: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.source:
+                sources.setdefault(row.source, []).append(row.title)
+        if len(sources) == 1:
+            return [*notes, f"Found through {next(iter(sources))}."]
+        return [
+            *notes,
+            *(f"{', '.join(titles)}: found through {source}." for source, titles in sources.items()),
+        ]
 
 
 def status(timeout: float = 2.0) -> Status:
@@ -127,14 +158,21 @@ def _row(service: str, timeout: float) -> Row:
         return Row(service, title, "", "not found", None, "", error.cause)
     except ConfigurationError as error:
         return Row(service, title, "", "misconfigured", None, "", str(error))
-    finding = probe(endpoint, timeout)
-    latency = None if finding.health == "down" else round(finding.milliseconds, 1)
-    return Row(service, title, endpoint.url, finding.health, latency, endpoint.source, finding.detail)
+    finding = probe(endpoint, timeout, version=True)
+    return Row(
+        service,
+        title,
+        endpoint.url,
+        finding.health,
+        None if finding.health == "down" else round(finding.milliseconds, 1),
+        endpoint.source,
+        finding.detail,
+        finding.version,
+        finding.ahead,
+    )
 
 
 def _cells(row: Row) -> tuple[str, str, str, str, str]:
+    service = row.title if row.title.lower() == row.service else f"{row.title} ({row.service})"
     latency = "" if row.latency is None else f"{row.latency:.0f} ms"
-    health = (
-        row.health if row.health in ("up", "not found") or not row.detail else f"{row.health}: {row.detail}"
-    )
-    return f"{row.service} ({row.title})", row.url, health, latency, row.source
+    return service, row.url, row.health, latency, row.version

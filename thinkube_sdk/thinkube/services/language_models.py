@@ -14,6 +14,7 @@ from thinkube.services.installed import load
 from thinkube.services.probe import authorization, check_url, open_url, unreachable, verify
 
 if TYPE_CHECKING:
+    from crewai import LLM
     from langchain_openai import ChatOpenAI, OpenAIEmbeddings
     from openai import AsyncOpenAI, OpenAI
 
@@ -144,6 +145,44 @@ def embeddings(
         **options,
     )
     return embedder
+
+
+def crew_llm(
+    model: str | None = None,
+    *,
+    url: str | None = None,
+    credential: Credential | str | None = None,
+    **options: Any,
+) -> LLM:
+    """A CrewAI language model, for `Agent(llm=…)`.
+
+    Args:
+        model: its name; without one, the default of the place the service was found in.
+        url: where the service is, if it should not be looked for.
+        credential: what it asks for, together with `url`.
+        options: passed on to `crewai.LLM`, such as `temperature=0` or `max_tokens=60`.
+
+    Raises:
+        ServiceNotFound: no language model service is known.
+        ServiceUnreachable: it doesn't answer.
+        CredentialRejected: it refuses the key.
+        ClientMissing: `crewai` is not installed.
+
+    Example:
+        tk.crew_llm(temperature=0).call("What is a socket?")
+    """
+    endpoint = find("llm", url, credential)
+    library = load("crew_llm", "crewai")
+    verify(endpoint)
+    # A name such as `anthropic/…` would make CrewAI go to that provider instead of to this gateway.
+    crew: LLM = library.LLM(
+        model=model or _model(endpoint, "model"),
+        custom_openai=True,
+        base_url=_base(endpoint),
+        api_key=_key(endpoint),
+        **options,
+    )
+    return crew
 
 
 def _base(endpoint: Endpoint) -> str:

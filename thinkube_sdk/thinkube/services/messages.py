@@ -6,13 +6,13 @@ import asyncio
 import json
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.services.discovery import find
 from thinkube.services.installed import load
-from thinkube.services.probe import rejected, unreachable
+from thinkube.services.probe import Answer, failure, rejected, unreachable
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -41,11 +41,11 @@ async def nats(
     endpoint = find("nats", url, credential)
     library = load("nats", "nats")
     # The client would try again for ever, which is right for a connection that was good once.
-    health, detail = await asyncio.to_thread(handshake, endpoint, 2.0)
-    if health == "refused":
+    answer = await asyncio.to_thread(handshake, endpoint, 2.0)
+    if answer.health == "refused":
         raise rejected(endpoint)
-    if health == "down":
-        raise unreachable(endpoint, detail)
+    if answer.health == "down":
+        raise unreachable(endpoint, answer.detail)
     try:
         client: Client = await library.connect(
             endpoint.url, **{"max_reconnect_attempts": -1, **_login(endpoint), **options}
@@ -64,7 +64,7 @@ def _login(endpoint: Endpoint) -> dict[str, str]:
     return {"user": credential.username, "password": credential.secret}
 
 
-def handshake(endpoint: Endpoint, timeout: float) -> tuple[Literal["up", "refused", "down"], str]:
+def handshake(endpoint: Endpoint, timeout: float) -> Answer:
     """Log in to a NATS server over a bare socket and ask for a PONG: the protocol's own liveness check."""
     parts = urlsplit(endpoint.url)
     login = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1}
@@ -74,27 +74,30 @@ def handshake(endpoint: Endpoint, timeout: float) -> tuple[Literal["up", "refuse
         with socket.create_connection((parts.hostname or "", parts.port or 4222), timeout) as plain:
             banner = plain.recv(65536)
             if not banner.startswith(b"INFO "):
-                return "down", "what listens there is no NATS server"
-            needs_tls = parts.scheme == "tls" or bool(json.loads(banner[5:]).get("tls_required"))
+                return Answer("down", "what listens there is no NATS server")
+            server = json.loads(banner[5:])
+            needs_tls = parts.scheme == "tls" or bool(server.get("tls_required"))
             link = (
                 ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname)
                 if needs_tls
                 else plain
             )
             link.sendall(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())
-            return _answer(link)
-    except (OSError, ValueError) as error:
-        return "down", getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return _answer(link, str(server.get("version", "")))
+    except OSError as error:
+        return Answer("down", failure(error))
+    except ValueError:
+        return Answer("down", "what listens there is no NATS server")
 
 
-def _answer(link: socket.socket) -> tuple[Literal["up", "refused", "down"], str]:
+def _answer(link: socket.socket, version: str) -> Answer:
     received = b""
     while chunk := link.recv(4096):
         received += chunk
         if b"PONG" in received:
-            return "up", ""
+            return Answer("up", version=version)
         if b"-ERR" in received:
             break
     if b"authorization" in received.lower():
-        return "refused", "authorization violation"
-    return "down", received.decode(errors="replace").strip() or "it closed the connection"
+        return Answer("refused", "authorization violation")
+    return Answer("down", received.decode(errors="replace").strip() or "it closed the connection")

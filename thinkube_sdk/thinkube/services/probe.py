@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
+import json
+import os
+import re
 import socket
 import ssl
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Endpoint
@@ -20,6 +25,10 @@ from thinkube.services.discovery import CONTEXT, LOCAL_STACK
 from thinkube.services.table import SERVICES
 
 Health = Literal["up", "refused", "down"]
+
+_VERSION = re.compile(r"v?\d+(\.\w+)+[\w.+-]*")
+
+UNTRUSTED = "its certificate is not trusted"
 
 _PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -33,23 +42,69 @@ class Finding:
         health: `up`; `refused` when it answers and rejects the credential; `down`.
         milliseconds: until the answer came.
         detail: what went wrong, in words.
+        version: the service's own, where it tells.
+        ahead: seconds its clock is ahead of ours, where it tells the time.
     """
 
     health: Health
     milliseconds: float
     detail: str = ""
+    version: str = ""
+    ahead: float | None = None
 
 
-def probe(endpoint: Endpoint, timeout: float = 2.0) -> Finding:
+class Answer(NamedTuple):
+    """What a service said to one question."""
+
+    health: Health
+    detail: str = ""
+    version: str = ""
+    date: str = ""
+
+
+def probe(endpoint: Endpoint, timeout: float = 2.0, *, version: bool = False) -> Finding:
     """Ask a service once whether it works with its credential.
 
     Args:
         endpoint: where it is.
         timeout: seconds to wait for an answer.
+        version: also ask for its version, where that takes a second question.
     """
     began = time.perf_counter()
-    health, detail = _probe(endpoint, timeout)
-    return Finding(health, (time.perf_counter() - began) * 1000, detail)
+    answer = _probe(endpoint, timeout)
+    taken = (time.perf_counter() - began) * 1000
+    told = answer.version
+    if version and not told and answer.health == "up":
+        told = _version(endpoint, timeout)
+    return Finding(answer.health, taken, answer.detail, told, _ahead(answer.date))
+
+
+def _ahead(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (TypeError, ValueError):
+        return None  # it doesn't tell the time
+
+
+def _version(endpoint: Endpoint, timeout: float) -> str:
+    entry = SERVICES["mlflow" if endpoint.backend == "mlflow" else endpoint.service]
+    if not entry.version:
+        return ""
+    base = endpoint.url
+    if endpoint.service == "llm":
+        base = base.removesuffix("/v1")
+    request = urllib.request.Request(base + entry.version, headers=authorization(endpoint))
+    try:
+        with open_url(request, timeout) as answer:
+            text = answer.read(65536).decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException):
+        return ""  # it works all the same
+    with contextlib.suppress(ValueError):
+        told = json.loads(text)
+        text = (
+            str(told.get("version") or told.get("litellm_version") or "") if isinstance(told, dict) else text
+        )
+    return text if _VERSION.fullmatch(text) else ""
 
 
 def reach(endpoint: Endpoint, timeout: float = 2.0) -> None:
@@ -97,11 +152,15 @@ _verified: set[object] = set()
 def unreachable(endpoint: Endpoint, reason: str) -> ServiceUnreachable:
     """The error for a service that doesn't answer."""
     title = SERVICES[endpoint.service].title
-    fix = (
-        "See `thinkube status`; restart it with `thinkube down` and `thinkube up`."
-        if endpoint.source.startswith(LOCAL_STACK)
-        else "Check that it runs there and that this machine may reach it; `thinkube status` probes it."
-    )
+    if endpoint.source.startswith(LOCAL_STACK):
+        fix = "See `thinkube status`; restart it with `thinkube down` and `thinkube up`."
+    elif reason.startswith(UNTRUSTED):
+        fix = (
+            "Have SSL_CERT_FILE (for MLflow also REQUESTS_CA_BUNDLE, for S3 AWS_CA_BUNDLE) name a file "
+            "with the certificate of who signed it. `thinkube doctor` tells whether the clock is wrong."
+        )
+    else:
+        fix = "Check that it runs there and that this machine may reach it; `thinkube status` probes it."
     return ServiceUnreachable(
         f"{title} at {endpoint.url} does not answer ({reason}). Found through {endpoint.source}.", fix
     )
@@ -121,11 +180,15 @@ def rejected(endpoint: Endpoint) -> CredentialRejected:
     )
 
 
-def _probe(endpoint: Endpoint, timeout: float) -> tuple[Health, str]:
+def _probe(endpoint: Endpoint, timeout: float) -> Answer:
     if endpoint.service == "nats":
         from thinkube.services.messages import handshake
 
         return handshake(endpoint, timeout)
+    if endpoint.service == "s3":
+        from thinkube.services.files import ask
+
+        return ask(endpoint, timeout)
     return _ask(endpoint, check_url(endpoint), timeout)
 
 
@@ -152,26 +215,40 @@ def authorization(endpoint: Endpoint) -> dict[str, str]:
     return {"Authorization": f"Bearer {credential.secret}"}
 
 
-def _ask(endpoint: Endpoint, url: str, timeout: float) -> tuple[Health, str]:
+def _ask(endpoint: Endpoint, url: str, timeout: float) -> Answer:
     request = urllib.request.Request(url, headers=authorization(endpoint))
     try:
-        with open_url(request, timeout):
-            return "up", ""
+        with open_url(request, timeout) as answer:
+            return Answer("up", date=answer.headers.get("Date", ""))
     except urllib.error.HTTPError as error:
         with contextlib.closing(error):
-            # LiteLLM without a database answers 400 to a key that is not its own.
-            if error.code in (401, 403) or (error.code == 400 and b"no_db_connection" in error.read(4096)):
-                return "refused", f"HTTP {error.code}"
-            # LiteLLM and MLflow fail over a credential of another form; both are well otherwise.
-            if error.code >= 500 and _well(endpoint, timeout):
-                return "refused", f"HTTP {error.code}"
-            return ("up", "") if error.code < 500 else ("down", f"HTTP {error.code}")
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            return "down", f"its certificate is not trusted: {error.reason.verify_message}"
-        return "down", str(getattr(error.reason, "strerror", None) or error.reason)
-    except OSError as error:
-        return "down", error.strerror or str(error) or type(error).__name__
+            health, detail = _judge(endpoint, error, timeout)
+            return Answer(health, detail, date=error.headers.get("Date", ""))
+    except (OSError, http.client.HTTPException) as error:
+        return Answer("down", failure(error))
+
+
+def _judge(endpoint: Endpoint, error: urllib.error.HTTPError, timeout: float) -> tuple[Health, str]:
+    """What an answer other than success means."""
+    said = f"HTTP {error.code}"
+    # LiteLLM without a database answers 400 to a key that is not its own.
+    if error.code in (401, 403) or (error.code == 400 and b"no_db_connection" in error.read(4096)):
+        return "refused", said
+    # LiteLLM and MLflow fail over a credential of another form; both are well otherwise.
+    if error.code >= 500 and error.code != 501:
+        return ("refused" if _well(endpoint, timeout) else "down"), said
+    # Some servers of the OpenAI API have no list of models.
+    if error.code in (404, 501) and endpoint.service != "llm":
+        return "down", f"what answers there is no {SERVICES[endpoint.service].title}"
+    return "up", ""
+
+
+def failure(error: OSError | http.client.HTTPException) -> str:
+    """Why a request got no answer, in words."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"{UNTRUSTED}: {reason.verify_message}"
+    return str(getattr(reason, "strerror", None) or reason) or type(reason).__name__
 
 
 def _well(endpoint: Endpoint, timeout: float) -> bool:
@@ -186,10 +263,13 @@ def _well(endpoint: Endpoint, timeout: float) -> bool:
 
 def open_url(request: urllib.request.Request, timeout: float) -> Any:
     """Open a URL: through the environment's proxy, but never so to this machine."""
-    return _opener(urlsplit(request.full_url).hostname in _LOOPBACK).open(request, timeout=timeout)
+    local = urlsplit(request.full_url).hostname in _LOOPBACK
+    settings = tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    proxies = tuple(sorted(urllib.request.getproxies().items()))
+    return _opener(local, settings, proxies).open(request, timeout=timeout)
 
 
 @cache
-def _opener(local: bool) -> urllib.request.OpenerDirector:
+def _opener(local: bool, *_settings: object) -> urllib.request.OpenerDirector:
     # A proxy set for the network must not get requests to this machine.
     return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))

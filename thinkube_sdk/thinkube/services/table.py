@@ -38,6 +38,8 @@ class Service:
         schemes: what its URL may start with; the first is taken where none is written.
         probe: path that answers 200 without a credential when the service is up (empty: a TCP connect).
         check: path that answers 200 to a right credential and refuses a wrong one.
+        version: path that tells the service's own version; empty where its probe does, or nothing.
+        local: whether `thinkube up` starts one.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Service:
     schemes: tuple[str, ...] = ("http", "https")
     probe: str = ""
     check: str = ""
+    version: str = ""
+    local: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ SERVICES = {
             ),
             probe="/health/liveliness",
             check="/v1/models",
+            version="/health/readiness/details",
         ),
         Service(
             "mlflow",
@@ -98,6 +103,7 @@ SERVICES = {
             ),
             probe="/health",
             check="/api/2.0/mlflow/experiments/get?experiment_id=0",
+            version="/version",
         ),
         Service(
             "langfuse",
@@ -109,6 +115,7 @@ SERVICES = {
             ),
             probe="/api/public/health",
             check="/api/public/projects",
+            version="/api/public/health",
         ),
         Service(
             "nats",
@@ -124,6 +131,28 @@ SERVICES = {
             (Environment("QDRANT_URL", "QDRANT_API_KEY"),),
             probe="/healthz",
             check="/collections",
+            version="/",
+        ),
+        Service(
+            "s3",
+            "S3",
+            "files, by any server that speaks S3",
+            (
+                Environment(
+                    "AWS_ENDPOINT_URL_S3",
+                    "AWS_SECRET_ACCESS_KEY",
+                    "AWS_ACCESS_KEY_ID",
+                    options=(("region", "AWS_REGION"),),
+                ),
+                Environment(
+                    "AWS_ENDPOINT_URL",
+                    "AWS_SECRET_ACCESS_KEY",
+                    "AWS_ACCESS_KEY_ID",
+                    options=(("region", "AWS_REGION"),),
+                ),
+            ),
+            check="/",
+            local=False,
         ),
     )
 }
@@ -134,9 +163,11 @@ CLIENTS = {
         Client("llm", "llm", ("langchain-openai",)),
         Client("openai", "llm", ("openai",)),
         Client("embeddings", "llm", ("langchain-openai",)),
+        Client("crew_llm", "llm", ("crewai",)),
         Client("mlflow", "mlflow", ("mlflow",)),
         Client("langfuse", "langfuse", ("langfuse", "opentelemetry-exporter-otlp-proto-http")),
         Client("nats", "nats", ("nats-py",)),
         Client("qdrant", "qdrant", ("qdrant-client",)),
+        Client("s3", "s3", ("boto3",)),
     )
 }
