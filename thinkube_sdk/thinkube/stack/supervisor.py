@@ -24,8 +24,9 @@ from typing import Any
 from thinkube.model.errors import ThinkubeError
 from thinkube.services import state
 from thinkube.services.state import LocalService, State
+from thinkube.stack.command import data
 from thinkube.stack.environments import python_of
-from thinkube.stack.programs import PROGRAMS, Program, base_environment, data, installed_here, ready
+from thinkube.stack.programs import PROGRAMS, Program, base_environment, installed_here, ready
 from thinkube.stack.wanted import read_wanted, take_restarts
 from thinkube.targets.child import Child, exit_words
 
@@ -137,7 +138,7 @@ class Keeper(threading.Thread):
             log.replace(log.with_suffix(".log.1"))
         child = Child(
             command.argv,
-            env=base_environment() | dict(command.env),
+            env=(dict(os.environ) if command.for_user else base_environment()) | dict(command.env),
             log=log,
             ready=lambda: ready(self._program, service),
             cwd=data(service),

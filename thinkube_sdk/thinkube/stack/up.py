@@ -7,11 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from thinkube.model.errors import StackError
 from thinkube.services import state
 from thinkube.services.state import LocalService, State
 from thinkube.stack.elsewhere import elsewhere
+from thinkube.stack.lab import choose_folder
 from thinkube.stack.programs import PROGRAMS, Program, choose
 from thinkube.stack.wanted import read_wanted, write_wanted
 from thinkube.targets.child import Child, exit_words
@@ -27,6 +29,7 @@ def up(
     progress: Progress = lambda _: None,
     *,
     detach: bool = False,
+    lab: Path | None = None,
 ) -> State:
     """Start the services on this machine; return when all of them can be used.
 
@@ -37,6 +40,7 @@ def up(
     Args:
         only: services to start (`mlflow`, `nats`, …), with what they need. All without a choice.
         detach: return as soon as the services are being started.
+        lab: start JupyterLab too, showing this folder.
         progress: gets a line whenever a service gets further.
 
     Raises:
@@ -46,6 +50,9 @@ def up(
         up(only=["mlflow"], progress=print)
     """
     names = tuple(program.name for program in _chosen(only, progress))
+    if lab is not None:
+        choose_folder(lab)
+        names = (*names, "lab")
     running = state.supervised()
     before = read_wanted() if running else ()
     write_wanted(tuple(dict.fromkeys((*before, *names))))
