@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkube.cli import agents, contexts, secrets, services, stack
+from thinkube.cli import agents, contexts, doctor, secrets, services, stack
 from thinkube.cli.output import Notebook, print_error
 from thinkube.model.errors import ThinkubeError
 
@@ -46,6 +46,7 @@ agents.add_to(app)
 stack.add_to(app)
 contexts.add_to(app)
 secrets.add_to(app)
+doctor.add_to(app)
 
 
 def invoke(arguments: Sequence[str], notebook: Notebook | None = None) -> int:

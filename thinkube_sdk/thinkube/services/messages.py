@@ -72,7 +72,10 @@ def handshake(endpoint: Endpoint, timeout: float) -> Answer:
         login[{"token": "auth_token", "password": "pass"}.get(key, key)] = value
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 4222), timeout) as plain:
-            banner = plain.recv(65536)
+            try:
+                banner = plain.recv(65536)
+            except TimeoutError:
+                banner = b""  # a server that waits for us to speak first
             if not banner.startswith(b"INFO "):
                 return Answer("down", "what listens there is no NATS server")
             server = json.loads(banner[5:])
