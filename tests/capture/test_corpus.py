@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from corpus import Case, load
 
 HERE = Path(__file__).parent
@@ -37,7 +36,10 @@ def execute(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def results() -> dict[tuple[str, str], dict[str, Any]]:
     """For each case and route: the verdict and what is needed to understand it."""
     lives = execute([
-        {"kind": "live", "notebook": c.notebook(), "target": c.target, "ask": list(c.ask), "files": c.files, "order": list(c.order)}
+        {
+            "kind": "live", "notebook": c.notebook(), "target": c.target, "ask": list(c.ask),
+            "files": c.files, "order": list(c.order),
+        }
         for c in CASES
     ])  # fmt: skip
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -52,7 +54,8 @@ def results() -> dict[tuple[str, str], dict[str, Any]]:
                 jobs.append((case, route, capture, live))
     captured = execute([
         {
-            "kind": "captured", "module": capture["module"], "source": capture["source"], "files": capture["files"],
+            "kind": "captured", "module": capture["module"], "source": capture["source"],
+            "files": capture["files"],
             "secrets": capture["secrets"], "target": case.target, "ask": list(case.ask),
         }
         for case, _, capture, _ in jobs

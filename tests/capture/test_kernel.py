@@ -54,7 +54,8 @@ def test_the_cell_that_captures_counts_up_to_the_call(shell: InteractiveShell) -
     run(
         shell,
         "x = []\ndef agent(): return x",
-        "from thinkube.capture.kernel import capture_live\nx.append(1)\nfound = capture_live(agent)\nx.append(2)",
+        "from thinkube.capture.kernel import capture_live\nx.append(1)\nfound = "
+        "capture_live(agent)\nx.append(2)",
     )
     source = shell.user_ns["found"].source
     assert "x.append(1)" in source
@@ -144,7 +145,8 @@ def test_in_a_real_kernel(tmp_path: Path) -> None:
         "found.append(await load(1))",
         "def agent(): return found",
         "print(agent())",
-        "from thinkube.capture.kernel import capture_live\nimport json\ncapture = capture_live(agent)\nprint(json.dumps(capture.source))",
+        "from thinkube.capture.kernel import capture_live\nimport json\ncapture = "
+        "capture_live(agent)\nprint(json.dumps(capture.source))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -38,8 +38,7 @@ def attempt(folder: Path, content: bytes | str | dict[str, Any]) -> str:
     try:
         capture_notebook(path, "target")
     except ThinkubeError as error:
-        assert str(error)
-        return type(error).__name__
+        return type(error).__name__ if str(error) else "an error without words"
     return "captured"
 
 
@@ -142,13 +141,12 @@ def test_a_damaged_notebook(tmp_path: Path, place: int, damage: bytes) -> None:
     attempt(tmp_path, text[:place] + damage + text[place + len(damage) :])
 
 
+KEYS = ["cells", "cell_type", "source", "outputs", "metadata", "data", "output_type", "text/plain"]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["cells", "cell_type", "source", "outputs", "metadata", "data", "output_type", "text/plain"]), inner, max_size=4
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @QUIET
@@ -168,11 +166,56 @@ def test_any_structure(tmp_path: Path, content: Any) -> None:
 
 
 fragments = st.sampled_from(
-    ["%", "%%", "!", "?", "??", "\n", " ", "    ", "x", " = ", "(", ")", "[", '"', "'''", '"""', "\\", "#", ":", "if x", "def f()",
-     "%time ", "!pip install ", "%%time", "%%writefile a.py", "await ", "lambda: ", "\t", "é", "
-     ""\0", "\r", "{", "}", "f'", "@", ";", "import os",
-     "from x import *", "%env A=", "del x", "global x", "return", "class A", "match x", "case _", "target", "async with a as b"]
-)  # fmt: skip
+    [
+        "%",
+        "%%",
+        "!",
+        "?",
+        "??",
+        "\n",
+        " ",
+        "    ",
+        "x",
+        " = ",
+        "(",
+        ")",
+        "[",
+        '"',
+        "'''",
+        '"""',
+        "\\",
+        "#",
+        ":",
+        "if x",
+        "def f()",
+        "%time ",
+        "!pip install ",
+        "%%time",
+        "%%writefile a.py",
+        "await ",
+        "lambda: ",
+        "\t",
+        "é",
+        "\x00",
+        "\r",
+        "{",
+        "}",
+        "f'",
+        "@",
+        ";",
+        "import os",
+        "from x import *",
+        "%env A=",
+        "del x",
+        "global x",
+        "return",
+        "class A",
+        "match x",
+        "case _",
+        "target",
+        "async with a as b",
+    ]
+)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -204,6 +204,12 @@ class Calls(Functions):
             return "changes" if maker and maker in self.shown else "reads"
         return "changes"
 
+    def reachable(self, receiver: Value) -> set[Value]:
+        """What a receiver can reach, looked up once a statement."""
+        if receiver not in self.reached:
+            self.reached[receiver] = reach((receiver,))
+        return self.reached[receiver]
+
     def library_method(
         self,
         node: ast.Call,
@@ -215,11 +221,11 @@ class Calls(Functions):
         """Apply a library method's effect."""
         self.touch_files(receiver, verb, arguments)
         if verb == "sample" and receiver.name.startswith("pandas") and "random_state" not in arguments.named:
-            self.change((self.imported("numpy.random (random state)"),))
+            self.change((self.random_state("numpy.random"),))
             self.record.draws.add("numpy.random")
         if verb in _INVOKES:
             functions = frozenset(
-                v for v in reach((receiver,)) | arguments.solid if v.kind in {"function", "method"}
+                v for v in self.reachable(receiver) | arguments.solid if v.kind in {"function", "method"}
             )
             self.run_callbacks(functions, arguments.solid | {receiver})
         elif effect not in {"changes", "external"} or verb in known.CALLING:
@@ -279,7 +285,7 @@ class Calls(Functions):
         effect = "pure" if short in known.HOLDING_BUILTINS else known.function_effect(short)
         for state, pattern in known.RANDOM.items():
             if pattern.match(name):
-                self.change((self.imported(f"{state} (random state)"),))
+                self.change((self.random_state(state),))
                 self.record.draws.add(state)
                 self.record.loose |= set() if effect == "first" or known.SEEDS.search(name) else {state}
                 effect = effect if effect == "first" else "pure"
@@ -300,8 +306,11 @@ class Calls(Functions):
                 value.holds |= arguments.solid - {value}
         elif effect == "unknown" and bare and not (self.shown and not constructor):
             self.change(v for v in arguments.solid if v.kind not in {"function", "class", "import"})
-            self.change((self.imported(library(name)),), sure=False)
-        if not constructor and short not in known.PURE_BUILTINS and short not in known.HOLDING_BUILTINS:
+            if library(name).partition(".")[0] not in known.STATELESS:
+                self.change((self.imported(library(name)),), sure=False)
+        handed_on = short in known.PURE_BUILTINS or short in known.HOLDING_BUILTINS
+        # `tk.deploy(agent)` takes the source of what it is given; it calls nothing here.
+        if not constructor and not handed_on and not name.startswith("thinkube."):
             self.run_callbacks(arguments.solid, arguments.solid)
         for key in {"out", "file"} & arguments.named.keys():
             self.change(arguments.named[key])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from thinkube.capture.arguments import Arguments
 from thinkube.capture.flow import Flow
 from thinkube.capture.machine import library
-from thinkube.capture.values import NOTHING, Record, Values
+from thinkube.capture.values import NOTHING, Record, Value, Values
 
 
 class Follower(Flow):
@@ -26,6 +26,9 @@ class Follower(Flow):
         self.assumed = 0
         self.called_back.clear()
         self.given_up.clear()
+        self.marks.clear()
+        self.reached.clear()
+        self.crowd = Value("opaque", made=index)
         if stopped:
             self.bound.clear()
             if not hasattr(node, "body"):

@@ -118,6 +118,14 @@ class Functions(Classes):
         """Follow functions that something else will call with objects we can only bound."""
         if self.applying:
             return
+        self.work += len(callbacks)
+        if len(given) > 24:
+            self.crowd.same |= given
+            self.crowd.holds |= given
+            given = frozenset((self.crowd,))
+        if self.work > BUDGET:
+            self.change(given, sure=False)
+            return
         self.assumed += 1
         for callback in sorted(callbacks, key=lambda v: v.serial):
             seen, times = self.called_back.get(callback, (NOTHING, 0))

@@ -49,6 +49,7 @@ class Machine:
         self.bare: ast.expr | None = None
         self.imports: dict[str, Value] = {}
         self.texts: dict[str, Value] = {}
+        self.states: dict[str, Value] = {}
         self.made: dict[int, Value] = {}
         self.followed: dict[tuple[Value, tuple[Values, ...]], Values] = {}
         self.work = 0
@@ -64,6 +65,9 @@ class Machine:
         self.lists_subclasses = False
         self.called_back: dict[Value, tuple[Values, int]] = {}
         self.given_up: set[Value] = set()
+        self.reached: dict[Value, set[Value]] = {}
+        self.crowd = Value("opaque")
+        self.marks: dict[Value, list[Values]] = {}
         self.kept_trees: list[ast.AST] = []
 
     # What the other layers supply.
@@ -103,12 +107,18 @@ class Machine:
         if value is None:
             value = self.imports[name] = Value("import", name)
             root = library(name)
-            if root != name:
+            if root == "builtins":
+                pass
+            elif root != name:
                 value.same.add(self.imported(root))
             elif name.isidentifier() and self.is_local(name):
                 # Modules beside the notebook may share state with each other.
                 value.same.add(self.imported("(local modules)"))
         return value
+
+    def random_state(self, library_name: str) -> Value:
+        """A library's generator of random numbers, apart from the rest of the library."""
+        return self.states.setdefault(library_name, Value("import", f"{library_name} (random state)"))
 
     def text(self, content: str) -> Values:
         """A known string."""
@@ -192,11 +202,17 @@ class Machine:
         """Note that the statement changes these objects; with `deep`, also what they hold."""
         seen: set[Value] = set()
         todo = list(values)
+        uses = self.call.uses if self.call is not None else NOTHING
         while todo:
             value = todo.pop()
             if value in seen or value.kind in {"text", "prompt"}:
                 continue
             seen.add(value)
+            marks = self.marks.setdefault(value, [])
+            if any(mark <= uses for mark in marks):
+                continue
+            marks.append(uses if len(marks) < 8 else NOTHING)
+            self.work += 1
             if value.kind == "import" and value.name.startswith("builtins."):
                 continue
             known = self.record.changed.get(value)
@@ -260,5 +276,6 @@ def reach(values: Iterable[Value], limit: int = 400) -> set[Value]:
         value = todo.pop()
         if value not in seen:
             seen.add(value)
-            todo.extend(value.holds)
+            if len(todo) < 4 * limit:
+                todo.extend(value.holds)
     return seen

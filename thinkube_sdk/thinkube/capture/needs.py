@@ -68,6 +68,9 @@ class Needs:
         """Find everything the target needs."""
         for statement, record in zip(self.reading.statements, self.records, strict=True):
             reason = "`# thinkube: keep`" if statement.pragma == "keep" else record.always
+            if record.environment and record.prompts:
+                record.secrets.update(record.environment)
+                record.environment.clear()
             if record.environment:
                 reason = reason or f"sets the variable {', '.join(record.environment)}"
             if reason and statement.index not in self.skipped:
@@ -254,15 +257,16 @@ class Needs:
             if self.records[index].externals:
                 # It surely acts outside the process, which must not happen again at each start.
                 return
+            if any(prompt.kind == "input" for prompt in self.records[index].prompts):
+                self.selection.demos.setdefault(index, "it talks with whoever runs the notebook")
+                return
             self.selection.unsure.add(index)
         verb = "changes" if change.sure else "may change"
         self._push(index, lambda i=index, r=f"{verb} {name}": self._keep(i, r))  # type: ignore[misc]
 
     def _demo(self, call: Call | None) -> bool:
         """Whether a call, or one around it, merely uses the captured object."""
-        return call is not None and any(
-            not each.builds and each.on & self.subject for each in call.enclosing()
-        )
+        return call is not None and not self.subject.isdisjoint(call.uses)
 
     def _ran_before_it_stopped(self, index: int, change: Change) -> bool:
         """Whether a statement that raised may have changed something before it did."""
@@ -292,9 +296,7 @@ class Needs:
         for name in record.deleted:
             self.selection.used.setdefault(index, set()).add(name)
         for state in record.draws:
-            self._need_values(
-                frozenset((self.machine.imported(f"{state} (random state)"),)), index, f"`{state}`"
-            )
+            self._need_values(frozenset((self.machine.random_state(state),)), index, f"`{state}`")
 
     def _label(self, index: int) -> str:
         names = [n for n in self.records[index].binds if n in self.selection.used.get(index, ())]

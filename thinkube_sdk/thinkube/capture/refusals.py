@@ -34,11 +34,9 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
         if trace.live is not None and loose and statement.pragma != "keep":
             names = [n for n in record.binds if n in trace.live.namespace] or ["…"]
             raise SourceRefused(
-                f"`{name}` needs {where}, which draws random numbers from `{loose[0]}` without a seed: run "
-                f"again, "
-                f"it gives another value than the live one: {statement.text[:80]}",
-                f"Keep the live value with freeze={names[:1]!r}, or set a seed, or mark the line `# thinkube: "
-                f"keep`.",
+                f"`{name}` needs {where}, which draws random numbers from `{loose[0]}` without a seed: "
+                f"run again, it gives another value than the live one: {statement.text[:80]}",
+                f"Keep the live value with freeze={names[:1]!r}, set a seed, or add `# thinkube: keep`.",
             )
         for prompt in record.prompts:
             if prompt.kind == "input":
@@ -76,9 +74,8 @@ def _refuse_missing_file(reading: Reading, selection: Selection, name: str, trac
             if not (trace.folder / clean).exists() and reading.statements[index].guarded is None:
                 statement = reading.statements[index]
                 raise SourceRefused(
-                    f"`{name}` needs {statement.block.name}, line {statement.start}, which reads `{path}`, and "
-                    f"there is no "
-                    f"such file in {trace.folder}.",
+                    f"`{name}` needs {statement.block.name}, line {statement.start}, which reads `{path}`, "
+                    f"and there is no such file in {trace.folder}.",
                     "Put the file beside the notebook, or write it in a cell.",
                 )
 

@@ -59,6 +59,7 @@ _CHANGING_PREFIX = re.compile(
 )
 # Methods that run or read their receiver and hand over something new.
 _READING = words(
+    "debug warning error critical exception "
     "invoke ainvoke stream astream batch abatch astream_events astream_log batch_as_completed "
     "abatch_as_completed run arun call acall predict apredict predict_proba predict_messages generate "
     "agenerate complete acomplete chat achat ask query aquery search asearch retrieve aretrieve "
@@ -144,13 +145,15 @@ _PURE = words(
     "thinkube.deployment thinkube.secret transformers.TextStreamer asyncio.sleep time.sleep gc.collect "
     "os.system os.popen"
 )
+# Standard modules of which no function changes the module itself.
+STATELESS = words("os shutil subprocess sys time")
 _EXTERNAL = re.compile(
     r"^(mlflow\.(log_|start_run|end_run|register_|set_tag|set_experiment|create_experiment|delete_|autolog|evaluate|models\.|"
     r"langchain\.(log_|autolog)|openai\.autolog|sklearn\.log|pyfunc\.(log|save)|artifacts\.log|flush|tracing)|"
     r"wandb\.(init|log|finish|save|login|watch|alert)|requests\.(post|put|patch|delete)$|httpx\.(post|put|patch|delete)$|"
     r"huggingface_hub\.(login|notebook_login|upload_|create_repo|push|delete_|logout)|shutil\.(rmtree|make_archive)|"
     r"smtplib\.|google\.colab\.(files|drive|output|auth)|kaggle\.|comet_ml\.|neptune\.init|clearml\.|dagshub\.init|"
-    r"urllib\.request\.urlretrieve|langsmith\.(evaluate|aevaluate)|os\.kill$|os\.(remove|unlink|rmdir|removedirs|rename|replace)$)"
+    r"urllib\.request\.urlretrieve|langsmith\.(evaluate|aevaluate)|os\.(_exit|abort|kill|remove|unlink|rmdir|removedirs|rename|replace)$)"
 )
 # Clients of something outside the process; methods that write there are not for a replica to repeat.
 _REMOTE = re.compile(

@@ -72,12 +72,20 @@ NOTHING: Values = frozenset()
 
 @dataclass(frozen=True)
 class Call:
-    """A call under way: on what, by which name, and from which other call."""
+    """A call under way: on what, by which name, and from which other call.
+
+    `uses` are the objects that this call and those around it merely use.
+    """
 
     outer: Call | None
     on: Values
     verb: str
     builds: bool
+    uses: Values = field(init=False)
+
+    def __post_init__(self) -> None:
+        around = self.outer.uses if self.outer is not None else frozenset()
+        object.__setattr__(self, "uses", around if self.builds else around | self.on)
 
     def enclosing(self) -> list[Call]:
         """This call and those around it, innermost first."""
