@@ -17,6 +17,7 @@ from tests.targets.conftest import Trials, processes, runs, until
 from thinkube.model.errors import DeploymentError, DeploymentNotFound
 from thinkube.targets.failure import NotReady
 from thinkube.targets.process import control, record
+from thinkube.targets.process.target import supervise
 from thinkube.targets.rollout import resume, stop_all
 from thinkube.targets.target import Rollout
 
@@ -65,8 +66,7 @@ def test_a_release_that_fails_leaves_the_old_one_serving(
 def test_a_first_release_that_fails_leaves_nothing(trials: Trials) -> None:
     with pytest.raises(NotReady, match="nope"):
         trials.roll_out("raise RuntimeError('nope')")
-    assert not (trials.home / "deployments" / "trial").exists()
-    assert processes(str(trials.home)) == []
+    until(lambda: not (trials.home / "deployments" / "trial").exists() and processes(str(trials.home)) == [])
     with pytest.raises(DeploymentNotFound, match="There is no deployment 'trial'"):
         trials.target.status("trial")
 
@@ -241,9 +241,25 @@ def test_an_interrupted_rollout_stops_what_it_started(trials: Trials) -> None:
     question = {**saved.to_dict(), "do": "roll out", "copy": str(copy), "variables": {}, "inherit": True}
     with pytest.raises(DeploymentError, match="timed out"):
         control.ask(places.control, question, 0.5)
-    until(lambda: processes(str(copy)) == [])
-    assert not copy.exists()
+    until(lambda: processes(str(copy)) == [] and not copy.exists())
     assert ask(status.url) == "version 1"
+
+
+def test_a_first_rollout_that_nobody_waits_for_any_more_leaves_nothing(trials: Trials) -> None:
+    places = record.places("trial")
+    places.folder.mkdir(mode=0o700, parents=True)
+    supervise(places)
+    assert trials.target.supervised() == ["trial"]
+    copy = places.copies / "1-alone"
+    copy.mkdir(parents=True)
+    (copy / "thinkube.yaml").write_text("entrypoint: nothing:here\n")
+    question = {
+        "do": "roll out", "copy": str(copy), "python": sys.executable, "settings": {}, "variables": {},
+        "inherit": True, "timeout": 60.0,
+    }  # fmt: skip
+    assert not control.ask(places.control, question)["ok"]
+    until(lambda: not places.folder.exists() and processes(str(trials.home)) == [])
+    assert trials.target.supervised() == []
 
 
 def test_a_candidate_that_is_not_chosen_is_ended(trials: Trials) -> None:

@@ -168,6 +168,8 @@ def advice(error: str, message: str, manifest: Manifest, notebook: str | None = 
             f"The code reads {', '.join(unset)} when it is imported: store it with `thinkube secret set "
             f"{unset[0]}`, or set it in the environment this runs in."
         )
+    if error == "Unsupported":
+        return "Deploy a LangGraph graph, a LangChain runnable, or a function (plain, async or generator)."
     if error in ("ServiceNotFound", "ServiceUnreachable", "CredentialRejected"):
         return "`thinkube status` shows what is found; `thinkube up` starts the services on this machine."
     if error == "NameError":

@@ -152,6 +152,11 @@ def _packaged(
 ) -> tuple[Package, Kind | None]:
     from thinkube.bundles.package import package as bundle
 
+    if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?", name):
+        raise UsageError(
+            f"{name!r} can't name a deployment: lower-case letters, digits and hyphens, at most 53.",
+            f'Use name="{slug(name)}".',
+        )
     capture, kind = captured(subject, variable, progress)
     if secrets:
         capture = replace(capture, secrets=tuple(sorted({*capture.secrets, *secrets})))

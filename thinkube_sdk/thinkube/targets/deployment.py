@@ -90,7 +90,7 @@ class Deployment:
 
         try:
             with (
-                httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS) as client,
+                httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False) as client,
                 client.stream("POST", "/stream", json=_envelope(given, session, user)) as reply,
             ):
                 if reply.status_code != 200:
@@ -213,7 +213,7 @@ class Deployment:
         import httpx
 
         try:
-            reply = httpx.post(f"{self.url}{path}", json=body, timeout=REQUEST_SECONDS)
+            reply = httpx.post(f"{self.url}{path}", json=body, timeout=REQUEST_SECONDS, trust_env=False)
         except httpx.TransportError as error:
             raise self._silent(error) from error
         if reply.status_code != 200:

@@ -112,11 +112,10 @@ def stop_all(progress: Progress = silent) -> list[str]:
         The names of those that ran.
     """
     target, stopped = ProcessTarget(), []
-    for name in target.names():
-        if record.places(name).supervised():
-            progress(f"stopping {name}")
-            target.stop(name)
-            stopped.append(name)
+    for name in target.supervised():
+        progress(f"stopping {name}")
+        target.stop(name)
+        stopped.append(name)
     return stopped
 
 

@@ -95,17 +95,24 @@ class Supervisor:
 
         loaded = keeper.load(cancelled)
         if isinstance(loaded, Failure):
-            return _failed(loaded, wanted)
+            return self._failed(loaded, wanted)
         talk.say({"ok": True, "kind": loaded})
         word = talk.hear()
         if word is None:
             keeper.stop(0.0)
-            return _failed(Failure("cancelled", "", "the rollout was interrupted"), wanted)
+            return self._failed(Failure("cancelled", "", "the rollout was interrupted"), wanted)
         lineage = MappingProxyType(word["release"]["lineage"])
         release = Release(**{**word["release"], "lineage": lineage})
         if (failure := keeper.serve(release.version, cancelled)) is not None:
-            return _failed(failure, wanted)
+            return self._failed(failure, wanted)
         return self._switch(keeper, replace(wanted, release=release), variables)
+
+    def _failed(self, failure: Failure, wanted: Record) -> Mapping[str, Any]:
+        shutil.rmtree(wanted.copy, ignore_errors=True)
+        if self._keeper is None:
+            # A first release came to nothing, and maybe nobody asks any more: nothing is left to supervise.
+            threading.Thread(target=self.stop, daemon=True).start()
+        return {"ok": False, "failure": asdict(failure)}
 
     def _switch(self, keeper: Keeper, wanted: Record, variables: Mapping[str, str]) -> Mapping[str, Any]:
         """Give a release the traffic, and let the one before drain."""
@@ -136,11 +143,6 @@ class Supervisor:
             "detail": keeper.detail if keeper else "",
             "draining": [keeper.pid for keeper in list(self._draining)],
         }
-
-
-def _failed(failure: Failure, wanted: Record) -> Mapping[str, Any]:
-    shutil.rmtree(wanted.copy)
-    return {"ok": False, "failure": asdict(failure)}
 
 
 def _program(wanted: Record, variables: Mapping[str, str]) -> Program:
@@ -200,6 +202,8 @@ def main(folder: Path) -> int:
     supervisor.stopped.wait()
     time.sleep(0.05)  # lets the answer to `stop` out
     places.control.unlink(missing_ok=True)
+    if record.read(places) is None:
+        shutil.rmtree(places.folder, ignore_errors=True)
     lock.close()
     return 0
 

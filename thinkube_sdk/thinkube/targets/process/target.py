@@ -50,6 +50,12 @@ class ProcessTarget:
             return []
         return sorted(path.parent.name for path in root.glob("*/deployment.json"))
 
+    def supervised(self) -> list[str]:
+        """Names whose supervisor runs, also of those that are only being deployed."""
+        root = record.root()
+        folders = sorted(root.iterdir()) if root.is_dir() else []
+        return [folder.name for folder in folders if folder.is_dir() and Places(folder).supervised()]
+
     @contextmanager
     def candidate(self, rollout: Rollout) -> Iterator[ProcessCandidate]:
         places = record.places(rollout.name)
