@@ -50,7 +50,7 @@ def register(function):
 def show(value, depth=0):
     if depth > 5:
         return "..."
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [show(each, depth + 1) for each in value]
     if isinstance(value, dict):
         return {str(key): show(each, depth + 1) for key, each in value.items()}
@@ -158,7 +158,7 @@ def answer(namespace: dict[str, Any]) -> str:
 
 
 @settings(
-    max_examples=250,
+    max_examples=100,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=True,
