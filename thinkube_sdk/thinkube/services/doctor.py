@@ -99,7 +99,7 @@ def stack() -> list[Finding]:
         )
     for each in current.services.values():
         host, _, port = each.url.rpartition("//")[2].partition(":")
-        if listens(host, int(port)):
+        if port.isdigit() and listens(host, int(port)):
             findings.append(
                 Finding(
                     "stack",
