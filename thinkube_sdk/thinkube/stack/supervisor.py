@@ -114,7 +114,7 @@ class Keeper(threading.Thread):
             if self._stopping.is_set():
                 return
             if self._asked.is_set():
-                failures = 0
+                failures, self._attempts = 0, _ATTEMPTS
                 self._note("starts again because that was asked for")
                 continue
             failures = 1 if time.monotonic() - self._ready_at > _STABLE_SECONDS else failures + 1
