@@ -208,3 +208,15 @@ def test_asynchronous_clients():
     text, exists = asyncio.run(use())
     assert text
     assert not exists
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_proxy_is_not_asked_for_services_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "example.org")
+    assert tk.openai().models.list().data
+    assert tk.mlflow().search_experiments()
+    assert tk.qdrant().get_collections() is not None
+    assert os.environ["NO_PROXY"] == "example.org,127.0.0.1"

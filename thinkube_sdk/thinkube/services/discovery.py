@@ -17,6 +17,7 @@ from thinkube.model.errors import ConfigurationError, ServiceNotFound, UsageErro
 from thinkube.services import contexts, secrets, state
 from thinkube.services.contexts import Context
 from thinkube.services.exported import exported
+from thinkube.services.loopback import bypass_proxy
 from thinkube.services.table import SERVICES, Environment, Service
 
 # How the sentence of `Endpoint.source` begins, by the kind of place.
@@ -57,6 +58,7 @@ def find(
     """
     entry = lookup(service)
     if url is not None:
+        bypass_proxy(url)
         return _argument(entry, url, credential)
     if credential is not None:
         raise UsageError(
@@ -67,6 +69,7 @@ def find(
     looked: list[str] = []
     found = _environment(entry, looked) or _context(entry, looked, here) or _local_stack(entry, looked)
     if found is not None:
+        bypass_proxy(found.url)
         return found
     variables = " or ".join(dict.fromkeys(each.url for each in entry.environments))
     start = f"{START}, or set" if entry.local else "Set"
