@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from thinkube.services.health import status
     from thinkube.services.secrets import secret
     from thinkube.targets.deploy import deploy, deployment, deployments, package
+    from thinkube.targets.jobs import job, jobs
+    from thinkube.targets.jobs_finetune import finetune
 
 __version__ = "0.1.0"
 
@@ -42,11 +44,14 @@ _HOMES = {
     "deployment": "thinkube.targets.deploy",
     "deployments": "thinkube.targets.deploy",
     "package": "thinkube.targets.deploy",
+    "finetune": "thinkube.targets.jobs_finetune",
+    "job": "thinkube.targets.jobs",
+    "jobs": "thinkube.targets.jobs",
 }
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
     "llm", "openai", "embeddings", "crew_llm", "mlflow", "langfuse", "nats", "qdrant", "s3",
-    "secret", "status", "package", "deploy", "deployments", "deployment",
+    "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "jobs", "job",
 ]  # fmt: skip
 
 
