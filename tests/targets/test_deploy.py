@@ -126,6 +126,24 @@ def test_a_live_object_of_a_notebook(shell: InteractiveShell) -> None:
     assert deployment.invoke(4) == 20
 
 
+def test_a_frozen_value_is_stored_instead_of_computed_again(shell: InteractiveShell) -> None:
+    run(shell, "import os\nimport thinkube as tk")
+    run(shell, "index = {'made by': os.getpid()}")
+    run(shell, "def agent(question: str) -> int:\n    return index['made by']")
+    assert run(shell, "tk.deploy(agent)").invoke("?") != os.getpid()
+    assert run(shell, "tk.deploy(agent, freeze=['index'])").invoke("?") == os.getpid()
+
+
+def test_a_deploy_that_is_in_the_notebook_is_no_part_of_the_next(shell: InteractiveShell) -> None:
+    run(shell, "import os\nimport thinkube as tk")
+    run(shell, "def first(question: str) -> str:\n    os.environ['LAST'] = question\n    return question")
+    run(shell, "deployment = tk.deploy(first)")
+    run(shell, "def second(question: str) -> str:\n    return 'second ' + question")
+    deployment = run(shell, "tk.deploy(second)")
+    assert deployment.invoke("?") == "second ?"
+    assert "first" not in Path(run(shell, "tk.package(second)").path, "second_source.py").read_text()
+
+
 def test_a_release_that_raises_at_import_names_the_cell(shell: InteractiveShell) -> None:
     run(shell, "import os\nimport thinkube as tk")
     run(shell, "def agent(question: str) -> str:\n    return 'first'")

@@ -35,6 +35,7 @@ def package(
     verify: bool = True,
     env: Mapping[str, str] | None = None,
     secrets: Sequence[str] = (),
+    freeze: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Package:
     """Write the code an object needs as a project of its own: source, locked requirements, Dockerfile, tests.
@@ -47,6 +48,8 @@ def package(
         verify: import the result in a clean environment made from the lock.
         env: plain settings of the process that will run it.
         secrets: names of secrets it needs, beside those the code is seen to read.
+        freeze: variables whose values are stored as data files instead of being computed again, in a safe
+            format; `"index:pickle"` asks for pickle by name. Only for live objects.
         progress: called with each line on what is being done; printed if not given.
 
     Raises:
@@ -57,7 +60,15 @@ def package(
         tk.package(agent, out="project")
     """
     made, _ = _packaged(
-        subject, object, name, env=env, secrets=secrets, out=out, verify=verify, progress=progress or _say
+        subject,
+        object,
+        name,
+        env=env,
+        secrets=secrets,
+        freeze=freeze,
+        out=out,
+        verify=verify,
+        progress=progress or _say,
     )
     return made
 
@@ -69,6 +80,7 @@ def deploy(
     object: str | None = None,
     env: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | Sequence[str] | None = None,
+    freeze: Sequence[str] = (),
     timeout: float = 120.0,
     progress: Progress | None = None,
 ) -> Deployment:
@@ -81,6 +93,7 @@ def deploy(
         object: the variable that holds the object; needed with a path.
         env: plain settings of its process; they are part of the release.
         secrets: names of secrets to hand on (`tk.secret`), or names with values; never written down.
+        freeze: as in `package`.
         timeout: seconds it may take until it is ready.
         progress: called with each line on what is being done; printed if not given.
 
@@ -102,7 +115,15 @@ def deploy(
     given = _secrets(secrets)
     # The candidate is imported in its locked environment before it is registered: that verifies it.
     made, kind = _packaged(
-        subject, object, name, env=env, secrets=tuple(given), out=None, verify=False, progress=say
+        subject,
+        object,
+        name,
+        env=env,
+        secrets=tuple(given),
+        freeze=freeze,
+        out=None,
+        verify=False,
+        progress=say,
     )
     manifest = made.manifest
     for name in sorted(set(manifest.secrets) - set(given)):
@@ -146,6 +167,7 @@ def _packaged(
     *,
     env: Mapping[str, str] | None,
     secrets: Sequence[str],
+    freeze: Sequence[str],
     out: str | Path | None,
     verify: bool,
     progress: Progress,
@@ -157,7 +179,7 @@ def _packaged(
             f"{name!r} can't name a deployment: lower-case letters, digits and hyphens, at most 53.",
             f'Use name="{slug(name)}".',
         )
-    capture, kind = captured(subject, variable, progress)
+    capture, kind = captured(subject, variable, progress, freeze)
     if secrets:
         capture = replace(capture, secrets=tuple(sorted({*capture.secrets, *secrets})))
     made = bundle(
@@ -172,10 +194,12 @@ def _packaged(
     return made, kind
 
 
-def captured(subject: Any, name: str | None, progress: Progress) -> tuple[Capture, Kind | None]:
+def captured(
+    subject: Any, name: str | None, progress: Progress, freeze: Sequence[str] = ()
+) -> tuple[Capture, Kind | None]:
     """Take the code of a live object, or of one in a file; with the kind the live object is."""
     if isinstance(subject, str | Path):
-        return _from_file(Path(subject), name, progress), None
+        return _from_file(Path(subject), name, progress, freeze), None
     kind = kind_of(subject)
     if kind is None:
         raise ObjectUnsupported(
@@ -185,21 +209,21 @@ def captured(subject: Any, name: str | None, progress: Progress) -> tuple[Captur
     from thinkube.capture.kernel import capture_live
 
     progress("taking the code it needs out of the notebook")
-    return capture_live(subject, name=name), kind
+    return capture_live(subject, name=name, freeze=freeze), kind
 
 
-def _from_file(path: Path, name: str | None, progress: Progress) -> Capture:
+def _from_file(path: Path, name: str | None, progress: Progress, freeze: Sequence[str]) -> Capture:
     if name is None:
         raise UsageError(f"{path} holds many names and none was chosen.", 'Say which one: object="agent"')
     progress(f"taking the code that {name} needs out of {path.name}")
     if path.suffix == ".ipynb":
         from thinkube.capture.notebook_file import capture_notebook
 
-        return capture_notebook(path, name)
+        return capture_notebook(path, name, freeze=freeze)
     if path.suffix == ".py":
         from thinkube.capture.module_file import capture_module
 
-        return capture_module(path, name)
+        return capture_module(path, name, freeze=freeze)
     raise UsageError(f"{path} is neither a notebook (.ipynb) nor a module (.py).", "Name one of these.")
 
 
