@@ -95,6 +95,13 @@ def test_a_setting_that_is_none_is_refused(pair: str, tmp_path: Path):
     assert "KEY=VALUE" in result.stderr
 
 
+def test_a_home_that_can_not_be_written_is_named(tmp_path: Path):
+    result = thinkube("up", "--only", "nats", home=tmp_path, THINKUBE_HOME="/proc/nope")
+    assert result.returncode == 1
+    assert "THINKUBE_HOME (/proc/nope)" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_nothing_deployed_is_said_with_the_way_to_begin(tmp_path: Path):
     result = thinkube("list", home=tmp_path)
     assert result.returncode == 0

@@ -159,6 +159,14 @@ def test_a_release_that_raises_at_import_names_the_cell(shell: InteractiveShell)
     assert (deployment.invoke("?"), deployment.release.version) == ("first", 1)
 
 
+def test_a_name_taken_over_from_another_file_is_said() -> None:
+    deploy(SOURCE)
+    Path("other.py").write_text(SOURCE.replace("Hello", "Hi"))
+    said: list[str] = []
+    tk.deploy(Path("other.py"), object="agent", progress=said.append)
+    assert any("agent was deployed from mine.py, which this replaces" in line for line in said)
+
+
 def test_what_can_not_be_deployed() -> None:
     with pytest.raises(ObjectUnsupported, match="int, which can't be deployed"):
         tk.deploy(42)

@@ -9,7 +9,8 @@ import typer
 
 from thinkube.cli import agents, contexts, doctor, secrets, services, stack
 from thinkube.cli.output import Notebook, print_error
-from thinkube.model.errors import ThinkubeError
+from thinkube.model.errors import ConfigurationError, ThinkubeError
+from thinkube.model.settings import home
 
 app = typer.Typer(
     name="thinkube",
@@ -79,5 +80,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return invoke(arguments)
     except ThinkubeError as error:
-        print_error(error, as_json="--json" in arguments)
-        return 1
+        refusal = error
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        refusal = ConfigurationError(
+            f"The system refused: {error.strerror or error}{place}.",
+            f"Check that THINKUBE_HOME ({home()}) is a folder you may write to, with room: thinkube doctor",
+        )
+    print_error(refusal, as_json="--json" in arguments)
+    return 1

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import ObjectUnsupported, UsageError
 from thinkube.model.kinds import Kind, kind_of
@@ -137,10 +138,23 @@ def deploy(
         return register(replace(made, verified=True), manifest.name, _lineage(), progress=say)
 
     with ordered(manifest.name, say):
+        _tell_of_another(target, manifest, say)
         say(f"importing {manifest.entrypoint} in its own environment")
         status = roll_out(target, made, rollout, registered, kind=kind, progress=say)
     say(f"release {status.release.version} of {status.name} takes requests at {status.url}")
     return Deployment(status.name, target)
+
+
+def _tell_of_another(target: ProcessTarget, manifest: Manifest, say: Progress) -> None:
+    """Two notebooks often call their variable `agent`: the second is told whose URL it takes."""
+    if manifest.name not in target.names():
+        return
+    before, now = (
+        lineage.get("notebook")
+        for lineage in (target.status(manifest.name).release.lineage, manifest.lineage)
+    )
+    if before and now and before != now:
+        say(f"{manifest.name} was deployed from {before}, which this replaces; another name keeps both")
 
 
 def deployments() -> list[Deployment]:
