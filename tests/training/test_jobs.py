@@ -106,7 +106,7 @@ def test_a_job_outlives_what_started_it_and_can_be_stopped(
 def test_a_job_whose_processes_are_gone_is_interrupted(tiny: Path, eventually: Callable[..., None]) -> None:
     lost = finetune(tiny, ROWS, name="lost", steps=4000, **SHORT)
     keeper = psutil.Process(json.loads((lost.folder / "job.json").read_text())["keeper"])
-    eventually(lambda: keeper.children(recursive=True), 60)
+    eventually(lambda: any("thinkube.training" in c.cmdline() for c in keeper.children(recursive=True)), 60)
     children = keeper.children(recursive=True)
 
     os.kill(keeper.pid, signal.SIGKILL)

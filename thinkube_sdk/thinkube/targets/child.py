@@ -63,6 +63,8 @@ class Child:
         self.log = log
         self._ready = ready
         self._bound = bound
+        if bound:
+            _guard.stand_by()
         with _output(log) as output:
             self._start_of_output = output.tell() if log else 0
             try:
@@ -189,6 +191,12 @@ class _Guard:
         self._lock = threading.Lock()
         self._groups: set[int] = set()
         self._process: subprocess.Popen[str] | None = None
+
+    def stand_by(self) -> None:
+        """Be there before the child is, so that a parent killed right after starting it leaves none."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
 
     def add(self, group: int) -> None:
         with self._lock:
