@@ -10,6 +10,9 @@ ThinkubeError
 │   ├── CredentialRejected      it answers, and refuses the credential
 │   └── ClientMissing           the client's library is not installed
 ├── StackError                  a local service did not start or stop
+├── ClusterError                a Kubernetes cluster can't be used
+│   ├── ClusterUnreachable      nothing answers where its API is said to be
+│   └── AccessDenied            it answers, and refuses who asks, or what is asked for
 ├── CaptureError                the refusals
 │   ├── NotebookInvalid         truncated, or not a Python notebook
 │   ├── ObjectNotFound          no statement binds that name
@@ -92,6 +95,18 @@ class ClientMissing(ServiceError):
 
 class StackError(ThinkubeError):
     """A local service did not start or stop."""
+
+
+class ClusterError(ThinkubeError):
+    """A Kubernetes cluster can't be used."""
+
+
+class ClusterUnreachable(ClusterError):
+    """Nothing answers where the cluster's API is said to be."""
+
+
+class AccessDenied(ClusterError):
+    """The cluster refuses who asks, or what is asked for."""
 
 
 class CaptureError(ThinkubeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from thinkube.services.table import SERVICES
 VERSION = 1
 
 _TOP = ("version", "context", "contexts")
-_CONTEXT = ("services",)
+_CONTEXT = ("services", "kubernetes")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Keys = tuple[str, ...]
@@ -43,6 +43,33 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Kubernetes:
+    """How a context's cluster is reached, and where things run there.
+
+    Attributes:
+        kubeconfig: the file; `KUBECONFIG` or `~/.kube/config` if not named. In a pod, its service account.
+        context: of that file; its current one if not named.
+        namespace: where agents and jobs run; the kubeconfig context's own if not named.
+        registry: host, and path if any, that images are pushed to.
+        pull: what the cluster's nodes call that registry, where that differs.
+        runtime: the image that an agent's image is based on; `{python}` stands for its Python version.
+        pull_secret: the name of the Secret that nodes pull with.
+        host: the host name of an agent's route; `{name}` and `{namespace}` stand for the deployment's.
+        gateway: the Gateway that routes attach to, as `namespace/name`; without it `host` makes an Ingress.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    registry: str | None = None
+    pull: str | None = None
+    runtime: str | None = None
+    pull_secret: str | None = None
+    host: str | None = None
+    gateway: str | None = None
+
+
+@dataclass(frozen=True)
 class ContextFile:
     """What the file says.
 
@@ -50,11 +77,13 @@ class ContextFile:
         path: where it is.
         chosen: the context it chooses, if any.
         contexts: the services of each context it names.
+        clusters: the Kubernetes cluster of each context that has one.
     """
 
     path: Path
     chosen: str | None
     contexts: Mapping[str, Mapping[str, Place]]
+    clusters: Mapping[str, Kubernetes] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def read(path: Path) -> ContextFile | None:
@@ -109,6 +138,13 @@ class _Reader:
             self._path,
             chosen,
             MappingProxyType({name: self._context(("contexts", name), contexts[name]) for name in contexts}),
+            MappingProxyType(
+                {
+                    name: self._kubernetes(("contexts", name, "kubernetes"), contexts[name]["kubernetes"])
+                    for name in contexts
+                    if "kubernetes" in contexts[name]
+                }
+            ),
         )
 
     def _context(self, at: Keys, value: Any) -> Mapping[str, Place]:
@@ -119,6 +155,12 @@ class _Reader:
         return MappingProxyType(
             {name: self._place((*at, "services", name), name, services[name]) for name in services}
         )
+
+    def _kubernetes(self, at: Keys, value: Any) -> Kubernetes:
+        table = self._table(at, value)
+        allowed = tuple(key.name for key in fields(Kubernetes))
+        self._keys(at, table, allowed)
+        return Kubernetes(**{key: self._text(at, table, key) for key in allowed})
 
     def _place(self, at: Keys, service: str, value: Any) -> Place:
         options = tuple(

@@ -14,7 +14,7 @@ from pathlib import Path
 from thinkube.model.errors import ConfigurationError, UsageError
 from thinkube.model.settings import CONTEXT, config_file
 from thinkube.services import context_file
-from thinkube.services.context_file import Place
+from thinkube.services.context_file import Kubernetes, Place
 from thinkube.services.state import write_private
 
 LOCAL = "local"
@@ -32,12 +32,14 @@ class Context:
         why: what chose it, in words; empty when something else is chosen.
         services: the services named for it in the file, by their name in the service table.
         path: the file.
+        kubernetes: its cluster, if it has one.
     """
 
     name: str
     why: str
     services: Mapping[str, Place]
     path: Path
+    kubernetes: Kubernetes | None = None
 
 
 def current(name: str | None = None) -> Context:
@@ -67,7 +69,7 @@ def current(name: str | None = None) -> Context:
             f"There is no context {chosen!r}, which {why} names.",
             f"{suggestion}Known: {', '.join(names)}. Others are described in {path}.",
         )
-    return Context(chosen, why, known.get(chosen, {}), path)
+    return Context(chosen, why, known.get(chosen, {}), path, _cluster(chosen, file))
 
 
 def contexts() -> tuple[Context, ...]:
@@ -81,7 +83,8 @@ def contexts() -> tuple[Context, ...]:
     known = dict(file.contexts) if file else {}
     names = [*BUILT_IN, *(name for name in known if name not in BUILT_IN)]
     return tuple(
-        here if name == here.name else Context(name, "", known.get(name, {}), here.path) for name in names
+        here if name == here.name else Context(name, "", known.get(name, {}), here.path, _cluster(name, file))
+        for name in names
     )
 
 
@@ -109,6 +112,12 @@ def variables(service: str) -> tuple[str, ...]:
     """The environment variables that the context's entry of a service may read."""
     place = current().services.get(service)
     return (place.secret,) if place is not None and place.secret else ()
+
+
+def _cluster(name: str, file: context_file.ContextFile | None) -> Kubernetes | None:
+    """What the file says of a context's cluster; in a pod its own cluster needs no words."""
+    described = file.clusters.get(name) if file is not None else None
+    return described or (Kubernetes() if name == IN_CLUSTER else None)
 
 
 def _choice(name: str | None, file: context_file.ContextFile | None) -> tuple[str, str]:
