@@ -5,7 +5,9 @@ VENV := $(BUILD)/venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: help demo test test-training lint bench develop pins clean
+CLUSTER := tests/cluster/cluster.py
+
+.PHONY: help demo test test-training test-cluster lint bench develop pins clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -28,10 +30,15 @@ demo: $(VENV)/installed ## Run notebooks/quickstart.ipynb from cell to running a
 	@$(BIN)/python notebooks/demo.py
 
 test: lint ## Check the code and run the tests against the installed wheel
-	@$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/training)
+	@$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/training --ignore=tests/kubernetes)
 
 test-training: $(VENV)/installed ## Fine-tune for real, on Unsloth's CPU path (makes a 5 GB environment)
 	@$(BIN)/python -m pytest tests/training
+
+# Another cluster, with its registry, is used as it is; our own is taken down again.
+test-cluster: $(VENV)/installed ## Deploy to a real Kubernetes (KUBECONFIG and THINKUBE_TEST_REGISTRY name another than our own)
+	@if [ -n "$$KUBECONFIG" ] && [ -n "$$THINKUBE_TEST_REGISTRY" ]; then $(BIN)/python -m pytest tests/kubernetes; else \
+		trap '$(PYTHON) $(CLUSTER) down' EXIT; $(PYTHON) $(CLUSTER) up && $(BIN)/python -m pytest tests/kubernetes; fi
 
 lint: $(VENV)/installed ## Style, types, and the layers
 	@$(BIN)/ruff check .
