@@ -46,7 +46,7 @@ def test_a_graph_of_several_cells_runs_elsewhere(notebook: Notebook, tmp_path: P
     assert bundle.verified
     assert bundle.manifest.name == "support-desk"
     code = (
-        "from thinkube.serving.entry import load; from pathlib import Path; import sys\n"
+        "from thinkube.model.entry import load; from pathlib import Path; import sys\n"
         "agent = load(Path(sys.argv[1])).subject\n"
         "print(agent.invoke({'messages': [('user', 'hi')]})['messages'][-1].content)"
     )

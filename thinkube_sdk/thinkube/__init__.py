@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from thinkube.targets.deploy import deploy, deployment, deployments, package
     from thinkube.targets.jobs import job, jobs
     from thinkube.targets.jobs_finetune import finetune
+    from thinkube.targets.jobs_submit import submit
+    from thinkube.training.job import checkpoints, report
 
 __version__ = "0.1.0"
 
@@ -47,11 +49,15 @@ _HOMES = {
     "finetune": "thinkube.targets.jobs_finetune",
     "job": "thinkube.targets.jobs",
     "jobs": "thinkube.targets.jobs",
+    "submit": "thinkube.targets.jobs_submit",
+    "report": "thinkube.training.job",
+    "checkpoints": "thinkube.training.job",
 }
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
     "llm", "openai", "embeddings", "crew_llm", "mlflow", "langfuse", "nats", "qdrant", "s3",
-    "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "jobs", "job",
+    "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "submit", "jobs", "job",
+    "report", "checkpoints",
 ]  # fmt: skip
 
 

@@ -43,12 +43,13 @@ _KNOWN = {
 Roots = dict[str, set[str]]
 
 
-def lock(capture: Capture, *, progress: Progress = silent) -> Lock:
+def lock(capture: Capture, *, runtime: str = "serving", progress: Progress = silent) -> Lock:
     """Pin what the capture needs to what this interpreter has installed.
 
     Args:
         capture: its imports, requirements and services say where to begin; Requires-Dist of the
             installed metadata, with markers and extras evaluated here, says what follows.
+        runtime: the extra of the SDK that runs the code: `serving` or `job`.
         progress: told when something slow happens (a wheel is built).
 
     Raises:
@@ -57,10 +58,10 @@ def lock(capture: Capture, *, progress: Progress = silent) -> Lock:
     """
     site = Site()
     asked = needs(capture)
-    key = _key(capture, asked, site)
+    key = _key(capture, asked, site, runtime)
     if kept := _recall(key, site, progress):
         return kept
-    roots, notes = _roots(capture, asked, site)
+    roots, notes = _roots(capture, asked, site, runtime)
     names, left_out = _closure(roots, site)
     pins = []
     for name in sorted(names):
@@ -84,15 +85,15 @@ def lock(capture: Capture, *, progress: Progress = silent) -> Lock:
     return result
 
 
-def _roots(capture: Capture, asked: list[Need], site: Site) -> tuple[Roots, list[str]]:
+def _roots(capture: Capture, asked: list[Need], site: Site, runtime: str) -> tuple[Roots, list[str]]:
     """Where the closure begins: distribution to extras asked for."""
-    roots: Roots = {SDK: {"serving"}}
+    roots: Roots = {SDK: {runtime}}
     notes: list[str] = []
     if site.get(SDK) is None:
         raise DistributionMissing(
             "thinkube-sdk is imported and not installed", "Install it: pip install thinkube-sdk"
         )
-    _require(f"{SDK}[serving]", "to serve a deployed agent", site)
+    _require(f"{SDK}[{runtime}]", "where the captured code runs", site)
     for name in clients(capture):
         for distribution in CLIENTS[name].distributions:
             if site.get(distribution) is None:
@@ -231,13 +232,14 @@ def _pin(name: str, version: str, wheel: Wheel | None) -> Pin:
     return Pin(name, str(parse_wheel_filename(wheel.filename)[1]) if wheel else version, wheel)
 
 
-def _key(capture: Capture, asked: list[Need], site: Site) -> str:
+def _key(capture: Capture, asked: list[Need], site: Site, runtime: str) -> str:
     parts = [
         _FORMAT,
         sys.version,
         sorted(f"{need.module} {need.optional}" for need in asked),
         capture.requirements,
         clients(capture),
+        runtime,
         site.fingerprint(),
     ]
     return sha256(json.dumps(parts).encode()).hexdigest()

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from thinkube.bundles import digest, environments
 from thinkube.bundles.lock import lock as lock_of
 from thinkube.bundles.progress import Progress, silent
-from thinkube.bundles.render import AGENT, Rendering, default_name, render
+from thinkube.bundles.render import AGENT, JOB, Rendering, default_name, render
 from thinkube.bundles.report import Report
 from thinkube.bundles.store import Store
 from thinkube.bundles.verify import verify as verify_import
@@ -26,6 +26,8 @@ from thinkube.model.capture import Capture
 from thinkube.model.errors import SecretInSource, UsageError
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+# The extra of the SDK that a kind of bundle runs on.
+_RUNTIMES = {"Agent": "serving", "Job": "job"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def package(
     environment: Mapping[str, str] = _NOTHING,
     lineage: Mapping[str, str] = _NOTHING,
     kind: str | None = None,
+    template: str = AGENT,
     progress: Progress = silent,
 ) -> Package:
     """Make a locked project of a capture, prove that it imports, and keep it.
@@ -73,6 +76,7 @@ def package(
         environment: plain settings the deployed process gets.
         lineage: where this came from, beside the notebook: an MLflow run, a dataset.
         kind: what the live object is (`thinkube.model.kinds`), where that is known.
+        template: what renders the project; it decides whether a service or a job is made.
         progress: told what is being done.
 
     Raises:
@@ -82,9 +86,9 @@ def package(
     if out is not None:
         _check_place(out)
     _refuse_secrets(environment)
-    manifest = _manifest(capture, name or default_name(capture), environment, lineage)
+    manifest = _manifest(capture, name or default_name(capture), template, environment, lineage)
     progress("reading what is installed")
-    locked = lock_of(capture, progress=progress)
+    locked = lock_of(capture, runtime=_RUNTIMES[manifest.kind], progress=progress)
     rendering = render(capture, locked, manifest)
     with tempfile.TemporaryDirectory(prefix="thinkube-bundle-") as scratch:
         folder = Path(scratch) / manifest.name
@@ -99,14 +103,18 @@ def package(
 
 
 def _manifest(
-    capture: Capture, name: str, environment: Mapping[str, str], lineage: Mapping[str, str]
+    capture: Capture,
+    name: str,
+    template: str,
+    environment: Mapping[str, str],
+    lineage: Mapping[str, str],
 ) -> Manifest:
     origin = {"notebook": capture.notebook} if capture.notebook else {}
     manifest = Manifest(
         name=name,
         entrypoint=capture.entrypoint,
-        kind="Agent",
-        template=AGENT,
+        kind="Job" if template == JOB else "Agent",
+        template=template,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         services=tuple(sorted(capture.services)),
         secrets=tuple(sorted(capture.secrets)),

@@ -7,3 +7,8 @@ Progress = Callable[[str], None]
 
 def silent(message: str) -> None:
     """Say nothing."""
+
+
+def printed(message: str) -> None:
+    """For a person in a notebook or at a prompt."""
+    print(f"  {message}", flush=True)

@@ -18,6 +18,7 @@ from thinkube.model.lock import Lock
 from thinkube.services.discovery import lookup
 
 AGENT = "tkt-langchain-agent"
+JOB = "tkt-fine-tuning-job"
 _WHEELS = "wheels"
 
 
@@ -95,11 +96,13 @@ def _fill(folder: Path, capture: Capture, lock: Lock, manifest: Manifest) -> dic
         if source.is_dir() or source.suffix == ".pyc":
             continue
         path = source.relative_to(folder).as_posix()
-        if "{{" in path:
-            path = engine.from_string(path).render(names)
-        if path.endswith(".jinja"):
+        filled = path.endswith(".jinja")
+        path = engine.from_string(path.removesuffix(".jinja")).render(names)
+        if not path.rpartition("/")[2]:
+            continue  # as Copier does with a name that comes to nothing
+        if filled:
             text = engine.from_string(source.read_text(encoding="utf-8")).render(values)
-            files[path.removesuffix(".jinja")] = text.encode()
+            files[path] = text.encode()
         else:
             files[path] = source.read_bytes()
     return files
@@ -113,6 +116,8 @@ def _values(capture: Capture, lock: Lock, manifest: Manifest) -> dict[str, Any]:
     """What a template's files can use; the names are those of its Copier questions."""
     return {
         "name": manifest.name,
+        "work": "function",
+        "gpus": 1,
         "module": capture.module,
         "object": capture.name,
         "python": manifest.python,

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from thinkube.bundles.progress import Progress, silent
 from thinkube.bundles.wheels import last_lines
 from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
-from thinkube.model.errors import VerificationFailed
+from thinkube.model.errors import UsageError, VerificationFailed
 from thinkube.model.settings import SETTINGS, cache, home
 from thinkube.services import contexts, secrets
 from thinkube.services.discovery import lookup
 
 LIMIT = 120.0
+
+# What a kind of bundle is imported by.
+_ENTRIES = {"Agent": ("thinkube.serving", "check"), "Job": ("thinkube.training.function", "check")}
 
 # What a process needs to find programs, its user, its language and its network.
 _MACHINE = (
@@ -56,10 +59,53 @@ def verify(
         VerificationFailed: it doesn't import, takes too long, or is of another kind.
     """
     progress(f"importing {manifest.entrypoint} in a clean environment")
-    command = [str(python), "-P", "-m", "thinkube.serving", "check", "--bundle", str(folder)]
+    answer = _ask(_ENTRIES[manifest.kind], folder, manifest, capture, python, limit)
+    found = str(answer["kind"])
+    if kind is not None and found != kind:
+        raise VerificationFailed(
+            f"{capture.name} is a {kind} here and a {found} when its captured code runs",
+            "A statement that the object needs was left out, or the name was bound again: see the report.",
+        )
+    return found
+
+
+def checked_parameters(
+    folder: Path,
+    manifest: Manifest,
+    capture: Capture,
+    python: Path,
+    parameters: Mapping[str, Any],
+    *,
+    texts: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Import a training function in its own environment and check what it is to be called with.
+
+    Args:
+        texts: the parameters were typed on a command line.
+
+    Returns:
+        The parameters as JSON keeps them.
+
+    Raises:
+        VerificationFailed: see `verify`.
+        UsageError: a parameter is unknown, missing or of the wrong type.
+    """
+    progress(f"importing {manifest.entrypoint} in its own environment")
+    asked = ("--parameters", json.dumps(dict(parameters)), *(["--texts"] if texts else []))
+    answer = _ask((*_ENTRIES["Job"], *asked), folder, manifest, capture, python, LIMIT)
+    if refused := answer.get("refused"):
+        raise UsageError(refused["cause"], refused["fix"])
+    return dict(answer["parameters"])
+
+
+def _ask(
+    entry: Sequence[str], folder: Path, manifest: Manifest, capture: Capture, python: Path, limit: float
+) -> dict[str, Any]:
+    """The answer of the process that imports the entry object."""
     try:
         done = subprocess.run(
-            command,
+            [str(python), "-P", "-m", *entry, "--bundle", str(folder)],
             cwd=folder,
             env=clean_environment(manifest),
             stdin=subprocess.DEVNULL,
@@ -83,13 +129,7 @@ def verify(
         )
     if not answer["ok"]:
         raise _failure(answer, folder, manifest, capture)
-    found = str(answer["kind"])
-    if kind is not None and found != kind:
-        raise VerificationFailed(
-            f"{capture.name} is a {kind} here and a {found} when its captured code runs",
-            "A statement that the object needs was left out, or the name was bound again: see the report.",
-        )
-    return found
+    return answer
 
 
 def clean_environment(manifest: Manifest) -> dict[str, str]:
@@ -168,6 +208,8 @@ def advice(error: str, message: str, manifest: Manifest, notebook: str | None = 
             f"The code reads {', '.join(unset)} when it is imported: store it with `thinkube secret set "
             f"{unset[0]}`, or set it in the environment this runs in."
         )
+    if error == "Unsupported" and manifest.kind == "Job":
+        return "A job runs a function that returns: give `--object` the name of one."
     if error == "Unsupported":
         return "Deploy a LangGraph graph, a LangChain runnable, or a function (plain, async or generator)."
     if error in ("ServiceNotFound", "ServiceUnreachable", "CredentialRejected"):

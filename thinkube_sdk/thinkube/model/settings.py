@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from thinkube.model.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -41,8 +43,32 @@ REQUEST_RUNS = Setting(
 UPLOAD_SECONDS = Setting(
     "THINKUBE_UPLOAD_SECONDS", "30", "How long a request to a deployed agent may take to arrive."
 )
+JOBS_AT_ONCE = Setting("THINKUBE_JOBS_AT_ONCE", "1", "How many local jobs without a GPU run at once.")
 
-SETTINGS = (HOME, CACHE, CONTEXT, REQUEST_BYTES, REQUEST_SECONDS, REQUEST_RUNS, UPLOAD_SECONDS)
+SETTINGS = (
+    HOME,
+    CACHE,
+    CONTEXT,
+    REQUEST_BYTES,
+    REQUEST_SECONDS,
+    REQUEST_RUNS,
+    UPLOAD_SECONDS,
+    JOBS_AT_ONCE,
+)
+
+
+def whole_number(setting: Setting) -> int:
+    """The value of a setting that counts something.
+
+    Raises:
+        ConfigurationError: it is no whole number above zero.
+    """
+    text = os.environ.get(setting.variable) or setting.default
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigurationError(
+            f"{setting.variable}={text!r} is no whole number above zero.", f"Set it to {setting.default}."
+        )
+    return int(text)
 
 
 def home() -> Path:

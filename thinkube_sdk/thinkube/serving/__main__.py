@@ -40,7 +40,7 @@ def check(bundle: Path) -> int:
 
 
 def _checked(bundle: Path) -> dict[str, object]:
-    from thinkube.serving.entry import EntryFailed, load
+    from thinkube.model.entry import EntryFailed, load
 
     try:
         entry = load(bundle)
@@ -56,7 +56,7 @@ def _checked(bundle: Path) -> dict[str, object]:
 
 def run(options: argparse.Namespace) -> int:
     """Serve. A bundle that can't be loaded is reported on the ready pipe, in the log and by status 3."""
-    from thinkube.serving.entry import EntryFailed, load
+    from thinkube.model.entry import EntryFailed, load
     from thinkube.serving.log import configure, event
 
     configure()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from thinkube.model.endpoint import Endpoint
+from thinkube.model.entry import Entry
 from thinkube.model.settings import REQUEST_BYTES, REQUEST_RUNS, REQUEST_SECONDS, UPLOAD_SECONDS, Setting
 from thinkube.serving.agent import Agent, Unsupported, adapt
-from thinkube.serving.entry import Entry
 from thinkube.serving.runtime import Limits, Runtime
 from thinkube.serving.traces import backend, connect
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinkube.bundles.progress import printed as _say
 from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import ObjectUnsupported, UsageError
@@ -264,7 +265,3 @@ def _lineage() -> dict[str, str]:
     mlflow = sys.modules.get("mlflow")
     run = mlflow.active_run() if mlflow is not None else None
     return {"run": run.info.run_id} if run is not None else {}
-
-
-def _say(message: str) -> None:
-    print(f"  {message}", flush=True)

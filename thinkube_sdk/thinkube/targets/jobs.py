@@ -1,55 +1,97 @@
-"""Jobs: fine-tuning that goes on when the notebook is gone."""
+"""Jobs: fine-tuning, or a function of one's own, that goes on when the notebook is gone."""
 
 from __future__ import annotations
 
 import html
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from thinkube.model import errors
-from thinkube.model.errors import JobFailed, JobNotFound, TrainingError, UsageError
+from thinkube.model.errors import JobFailed, JobNotFound, UsageError
 from thinkube.model.evaluation import Evaluation, Example
 from thinkube.model.release import Release
 from thinkube.model.settings import home
-from thinkube.targets import jobs_keeper
-from thinkube.targets.jobs_keeper import alive, job_folders
-from thinkube.training.state import ENDED, RunState, metrics, read, write_json
+from thinkube.targets.jobs_keeper import job_folders
+from thinkube.targets.jobs_local import LocalPlace
+from thinkube.training.state import ENDED, RunState
 
 _PAUSE = 0.2
-_START = 20.0
+
+
+class Place(Protocol):
+    """Where a job runs: a folder of this machine, or a workflow of a cluster."""
+
+    @property
+    def name(self) -> str: ...
+
+    def state(self) -> RunState:
+        """What it said last."""
+
+    def alive(self) -> bool:
+        """Whether anything of it runs or waits to."""
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Every step's figures."""
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """A result: `result.json`, `evaluation.json`, `returned.json`."""
+
+    def number_of(self, name: str) -> int:
+        """Its model's number, where no registry counts."""
+
+    def lines(self, follow: bool) -> Iterator[str]:
+        """Its log."""
+
+    def ask_to_stop(self) -> None:
+        """Have it end with a checkpoint."""
+
+    def kill(self) -> None:
+        """End it by force."""
+
+    def resume(self) -> None:
+        """Go on from its last checkpoint."""
+
+    def described(self) -> dict[str, Any]:
+        """Where it is, for programs."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One fine-tuning job. It lives on in its folder; this only looks at it.
+    """One job. It lives on where it runs; this only looks at it.
 
     Attributes:
-        name: of the job; the tuned model's name and a number.
-        folder: recipe, rows, log, checkpoints and model.
+        name: of the job; that of the model or function, and a number.
+        place: where it runs.
     """
 
     name: str
-    folder: Path
+    place: Place
+
+    @property
+    def folder(self) -> Path:
+        """Recipe or code, log, checkpoints and results of a job of this machine.
+
+        Raises:
+            UsageError: it runs on a cluster.
+        """
+        if isinstance(self.place, LocalPlace):
+            return self.place.folder
+        raise UsageError(f"Job {self.name} runs on a cluster.", "Its files are on the volume it names.")
 
     @property
     def progress(self) -> RunState:
         """Phase, step, loss, tokens a second, time left, memory."""
-        return read(self.folder / "run")
+        return self.place.state()
 
     @property
     def status(self) -> str:
         """Its phase; `interrupted` when its processes are gone before it ended."""
         state = self.progress
-        over = state.phase in ENDED or alive(self.folder)
+        over = state.phase in ENDED or self.place.alive()
         # It may have ended between the two looks.
         return (
             state.phase
@@ -59,42 +101,50 @@ class Job:
 
     @property
     def metrics(self) -> list[dict[str, float]]:
-        """Loss, gradient, learning rate and speed of every step."""
-        return metrics(self.folder / "run")
+        """Loss, gradient, learning rate and speed of every step; of a function, what it reported."""
+        return self.place.metrics()
 
     @property
     def release(self) -> Release | None:
-        """The tuned model; None before it is there."""
-        path = self.folder / "run" / "result.json"
-        if not path.exists():
+        """The tuned model; None before it is there, and for a function."""
+        result = self.place.document("result.json")
+        if result is None:
             return None
-        result = json.loads(path.read_text(encoding="utf-8"))
         there = result["registered"]
         return Release(
             name=result["name"],
-            version=there["version"] if there else _count_before(self, result["name"]) + 1,
+            version=there["version"] if there else self.place.number_of(result["name"]),
             digest=result["digest"],
-            created=path.stat().st_mtime,
+            created=result["written"],
             source=there["source"] if there else Path(result["model"]).as_uri(),
             registry=there["registry"] if there else None,
             lineage=MappingProxyType({**result["lineage"], "job": self.name}),
         )
 
     @property
+    def result(self) -> Any:
+        """The tuned model, or what the function returned, as JSON keeps it; None before it is there."""
+        returned = self.place.document("returned.json")
+        return self.release if returned is None else returned["returned"]
+
+    @property
     def evaluation(self) -> Evaluation | None:
         """Base against tuned model on the held-out rows; None before it is there."""
-        path = self.folder / "run" / "evaluation.json"
-        if not path.exists():
+        found = self.place.document("evaluation.json")
+        if found is None:
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        del found["written"]
         examples = tuple(Example(**example) for example in found.pop("examples"))
         return Evaluation(**found, examples=examples)
 
-    def wait(self, timeout: float | None = None, *, progress: bool = True) -> Release:
-        """Wait for the tuned model, with a bar.
+    def wait(self, timeout: float | None = None, *, progress: bool = True) -> Any:
+        """Wait for the result, with a bar.
 
         Args:
             timeout: seconds; without one, until it ends.
+
+        Returns:
+            The tuned model's `Release`, or what the function returned.
 
         Raises:
             TrainingError: the job failed; the error is the one that ended it.
@@ -115,33 +165,31 @@ class Job:
 
     def logs(self, *, follow: bool = False) -> Iterator[str]:
         """The lines it has logged, and with `follow` those to come."""
-        path = self.folder / "log"
-        position = 0
-        while True:
-            ended = not alive(self.folder)
-            if path.exists():
-                with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-                    file.seek(position)
-                    while (line := file.readline()).endswith("\n") or (line and ended):
-                        position = file.tell()
-                        yield line.rstrip("\n")
-            if ended or not follow:
-                return
-            time.sleep(_PAUSE)
+        return self.place.lines(follow)
 
-    def stop(self, timeout: float = 600.0) -> None:
-        """End it after the step it is in, with a checkpoint to go on from.
+    def stop(self, timeout: float = 600.0, *, kill: bool = False) -> None:
+        """End it so that it can go on: fine-tuning after the step it is in, a function where it stands.
+
+        Args:
+            timeout: seconds to wait for that.
+            kill: end it by force after `timeout` seconds.
 
         Raises:
             TimeoutError: it goes on after `timeout` seconds.
         """
-        if not alive(self.folder):
+        if not self.place.alive():
             return
-        os.kill(json.loads((self.folder / "job.json").read_text())["keeper"], signal.SIGTERM)
+        self.place.ask_to_stop()
         deadline = time.monotonic() + timeout
-        while alive(self.folder):
+        while self.place.alive():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"Job {self.name} has not ended {timeout:g} s after it was asked to.")
+                if not kill:
+                    raise TimeoutError(
+                        f"Job {self.name} has not ended {timeout:g} s after it was asked to; "
+                        "stop(kill=True) ends it by force."
+                    )
+                self.place.kill()
+                kill, deadline = False, time.monotonic() + timeout
             time.sleep(_PAUSE)
 
     def resume(self) -> Job:
@@ -155,13 +203,13 @@ class Job:
             raise UsageError(
                 f"Job {self.name} is {status}.", "Only a job that has ended early can be resumed."
             )
-        start(self.folder)
+        self.place.resume()
         return self
 
-    def _outcome(self, status: str) -> Release:
-        state, release = self.progress, self.release
-        if status == "finished" and release is not None:
-            return release
+    def _outcome(self, status: str) -> Any:
+        state = self.progress
+        if status == "finished":
+            return self.result
         if status == "failed" and state.error:
             kind = getattr(errors, state.error["type"], JobFailed)
             known = isinstance(kind, type) and issubclass(kind, errors.ThinkubeError)
@@ -173,15 +221,17 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
-        state = self.progress
+        state, release = self.progress, self.release
         return {
             "name": self.name,
             "status": self.status,
-            "folder": str(self.folder),
+            **self.place.described(),
             **{
-                key: getattr(state, key) for key in ("step", "steps", "loss", "seconds_left", "memory", "run")
+                key: getattr(state, key)
+                for key in ("note", "step", "steps", "loss", "seconds_left", "memory", "run")
             },
             "error": dict(state.error) if state.error else None,
+            "result": {"name": release.name, "version": release.version} if release else self.result,
         }
 
     def __repr__(self) -> str:
@@ -205,7 +255,7 @@ def jobs() -> list[Job]:
         for job in tk.jobs():
             print(job.name, job.status)
     """
-    return [Job(folder.name, folder) for folder in job_folders(home() / "jobs")]
+    return [Job(folder.name, LocalPlace(folder)) for folder in job_folders(home() / "jobs")]
 
 
 def job(name: str) -> Job:
@@ -218,47 +268,3 @@ def job(name: str) -> Job:
     if name not in known:
         raise JobNotFound(f"There is no job {name!r}.", f"Jobs here: {', '.join(known) or 'none'}.")
     return known[name]
-
-
-def start(folder: Path) -> None:
-    """Start a job's keeper in a session of its own, and return when it lives.
-
-    Raises:
-        TrainingError: it did not start.
-    """
-    (folder / "run").mkdir(exist_ok=True)
-    state = folder / "run" / "state.json"
-    before = state.stat().st_mtime_ns if state.exists() else 0
-    with (folder / "log").open("ab") as log:
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", jobs_keeper.__name__, str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            start_new_session=True,
-        )
-    write_json(folder / "job.json", {"format": 1, "queued": time.time(), "keeper": keeper.pid})
-    deadline = time.monotonic() + _START
-    while not (state.exists() and state.stat().st_mtime_ns != before):
-        if keeper.poll() is not None or time.monotonic() > deadline:
-            tail = "\n".join((folder / "log").read_text(errors="replace").splitlines()[-5:])
-            raise TrainingError(
-                f"The job's keeper did not start:\n{tail}", "See the log in the job's folder."
-            )
-        time.sleep(0.02)
-    # Otherwise Python warns that the process is still there when this object goes.
-    _keepers.append(keeper)
-
-
-_keepers: list[subprocess.Popen[bytes]] = []
-
-
-def _count_before(job: Job, name: str) -> int:
-    results = (folder / "run" / "result.json" for folder in job_folders(job.folder.parent))
-    mine = (job.folder / "run" / "result.json").stat().st_mtime_ns
-    return sum(
-        json.loads(path.read_text(encoding="utf-8"))["name"] == name
-        for path in results
-        if path.exists() and path.stat().st_mtime_ns < mine
-    )

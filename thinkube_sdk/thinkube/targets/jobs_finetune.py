@@ -10,7 +10,8 @@ from typing import Any
 from thinkube.bundles.progress import Progress, silent
 from thinkube.model.recipe import Recipe, recipe
 from thinkube.model.settings import home
-from thinkube.targets.jobs import Job, start
+from thinkube.targets.jobs import Job
+from thinkube.targets.jobs_local import LocalPlace, new_folder, start
 from thinkube.training import base as bases
 from thinkube.training import machine as machines
 from thinkube.training.data import rows_of
@@ -57,7 +58,7 @@ def finetune(
     folder = home() / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     machines.check(draft, known, folder, machines.machine())
-    folder = _new_folder(folder, chosen)
+    folder = new_folder(folder, chosen)
     _write(folder / "data.jsonl", rows)
     changes: dict[str, Any] = {"columns": {}}
     if Path(draft.base).expanduser().exists():
@@ -68,7 +69,7 @@ def finetune(
     (folder / "recipe.yaml").write_text(draft.model_copy(update=changes).to_yaml(), encoding="utf-8")
     progress(f"{len(parted.train)} rows to learn from, {len(parted.held_out)} held out")
     start(folder)
-    return Job(folder.name, folder)
+    return Job(folder.name, LocalPlace(folder))
 
 
 def _rows(data: Any, draft: Recipe) -> Rows:
@@ -80,18 +81,6 @@ def _write(path: Path, rows: Rows) -> None:
     path.write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.rows), encoding="utf-8"
     )
-
-
-def _new_folder(jobs: Path, name: str) -> Path:
-    number = 1
-    while True:
-        folder = jobs / f"{name}-{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 def _default_name(base: str) -> str:

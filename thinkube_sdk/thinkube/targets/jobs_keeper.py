@@ -1,4 +1,4 @@
-"""The process beside a local job: waits for its turn, runs the training, says how it ended.
+"""The process beside a local job: waits for its turn, runs the work, says how it ended.
 
 It has a session of its own, so that it outlives the notebook. While it lives it holds the job's lock;
 a job whose lock is free is over, whatever its state says.
@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import IO
 
 from thinkube.model.errors import ThinkubeError
-from thinkube.model.recipe import read as read_recipe
+from thinkube.model.settings import JOBS_AT_ONCE, whole_number
 from thinkube.targets.child import Child, exit_words
-from thinkube.targets.jobs_environment import lay_out_sdk, training_python
+from thinkube.targets.jobs_work import Work, work_of
 from thinkube.training.machine import machine
 from thinkube.training.state import ENDED, Reporter
 from thinkube.training.state import read as read_state
 
 LOCK = "keeper.lock"
 _PAUSE = 0.5
+_CPU = "cpu"
 
 
 class _Keeper:
@@ -45,23 +46,24 @@ class _Keeper:
                 return
             try:
                 reporter.say(phase="environment", note="", error=None)
-                python = training_python(reporter.note)
-                lay_out_sdk(self._folder / "sdk")
-                slot = self._wait_for_turn(held)
+                work = work_of(self._folder)
+                argv, variables = work.prepare(reporter.note)
+                slot = self._wait_for_turn(work, held)
                 if slot is not None:
-                    self._train(python, slot)
+                    self._run(argv, variables, slot)
             except ThinkubeError as error:
                 told = {"type": type(error).__name__, "cause": error.cause, "fix": error.fix}
                 reporter.say(phase="failed", note=error.cause, error=told)
             if self._stopped and read_state(self._folder / "run").phase not in ENDED:
                 reporter.say(phase="stopped", note="it can be resumed")
 
-    def _wait_for_turn(self, held: ExitStack) -> str | None:
-        """Take a GPU, or the one place of a machine without; the job that came first takes it first."""
+    def _wait_for_turn(self, work: Work, held: ExitStack) -> str | None:
+        """Take a GPU, or a place of a machine without; the job that came first takes it first."""
         self._reporter.say(phase="queued", note="waiting for its turn")
-        recipe = read_recipe(self._folder / "recipe.yaml")
-        gpus = len(machine().gpus) if recipe.gpus != 0 else 0
-        slots = [str(number) for number in range(gpus)] or ["cpu"]
+        gpus = len(machine().gpus) if work.gpus != 0 else 0
+        slots = [str(number) for number in range(gpus)] or [
+            f"{_CPU}{number}" for number in range(whole_number(JOBS_AT_ONCE))
+        ]
         places = self._folder.parent / ".slots"
         places.mkdir(exist_ok=True)
         files = {slot: held.enter_context((places / f"{slot}.lock").open("w")) for slot in slots}
@@ -81,20 +83,20 @@ class _Keeper:
             if folder != self._folder
         )
 
-    def _train(self, python: Path, slot: str) -> None:
-        variables = {**os.environ, "PYTHONPATH": str(self._folder / "sdk"), "PYTHONUNBUFFERED": "1"}
-        if slot != "cpu":
+    def _run(self, argv: list[str], variables: dict[str, str], slot: str) -> None:
+        variables = {**variables, "PYTHONUNBUFFERED": "1"}
+        if slot.startswith(_CPU):
+            variables["CUDA_VISIBLE_DEVICES"] = ""
+        else:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(slot)] if visible else slot
-        argv = [str(python), "-m", "thinkube.training", str(self._folder / "recipe.yaml")]
-        argv += ["--work", str(self._folder / "run"), "--name", self._folder.name]
         self._child = Child(argv, variables, self._folder / "log", cwd=self._folder)
         if self._stopped:
             self._child.signal(signal.SIGTERM)
         code = self._child.wait()
         if read_state(self._folder / "run").phase in ENDED:
             return
-        why = f"The training ended with {exit_words(code)}"
+        why = f"Its process ended with {exit_words(code)}"
         if code == -signal.SIGKILL:
             why += "; the system does that when memory runs out"
         last = "\n".join(self._child.tail(5))

@@ -14,7 +14,7 @@ from thinkube.model.errors import ConfigurationError
 
 FORMAT = 1
 Phase = Literal[
-    "queued", "environment", "preparing", "loading", "training", "evaluating", "registering",
+    "queued", "environment", "preparing", "loading", "training", "running", "evaluating", "registering",
     "finished", "stopped", "failed",
 ]  # fmt: skip
 ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed")
