@@ -12,7 +12,7 @@ from thinkube.capture.frozen import freeze_values
 from thinkube.capture.needs import Needs, Selection
 from thinkube.capture.reading import Reading, read
 from thinkube.capture.refusals import refuse
-from thinkube.capture.render import Module, Renderer
+from thinkube.capture.render import Module, Renderer, dropped_nodes
 from thinkube.capture.report import decisions
 from thinkube.capture.shipped import shipped_files
 from thinkube.capture.special import SECRETIVE
@@ -52,11 +52,12 @@ def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:
     ours = {line for each in stored for line in each.imports}
     if "display" in selection.missing:
         ours.add("from IPython.display import display")
-    if replaced and not any("os" in selection.used.get(i, ()) for i in selection.kept):
+    if replaced and not _imports_os_first(reading, selection, replaced):
         ours.add("import os")
     title = f"`{name}`, captured from {trace.notebook or 'a notebook'}."
     module = Renderer(reading, selection, replaced, frozen).render(title, sorted(ours))
-    if replaced and drop_unused_imports(reading, selection, module):
+    edited = replaced or any(dropped_nodes(reading.statements[i], reading.records[i]) for i in selection.kept)
+    if edited and drop_unused_imports(reading, selection, module):
         module = Renderer(reading, selection, replaced, frozen).render(title, sorted(ours))
     tree = _parsed(module, name)
     mark_oddities(reading, selection, module, tree)
@@ -79,6 +80,12 @@ def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:
         report=decisions(reading, selection, name),
         notebook=trace.notebook,
     )
+
+
+def _imports_os_first(reading: Reading, selection: Selection, replaced: dict[int, str]) -> bool:
+    """Whether the notebook's own `import os` comes before everything that was asked for."""
+    asked = [i for i in selection.kept if any(id(p.node) in replaced for p in reading.records[i].prompts)]
+    return any("os" in selection.used.get(i, ()) and i < min(asked) for i in selection.kept)
 
 
 def _parsed(module: Module, name: str) -> ast.Module:
@@ -115,7 +122,25 @@ def _prompts(reading: Reading, selection: Selection) -> tuple[dict[int, str], se
             name = secret_name(prompt, reading.statements[index].node)
             replaced[id(prompt.node)] = f'os.environ["{name}"]'
             secrets.add(name)
+    for index in selection.kept if replaced else ():
+        replaced.update(dict.fromkeys(_only_for(reading.statements[index].node, replaced), "pass"))
     return replaced, secrets
+
+
+def _only_for(statement: ast.stmt, replaced: dict[int, str]) -> list[int]:
+    """Imports inside a statement that serve nothing but what is replaced: `from google.colab import …`."""
+    gone = {id(part) for node in walk(statement) if id(node) in replaced for part in walk(node)}
+    if not gone:
+        return []
+    used = {n.id for n in walk(statement) if isinstance(n, ast.Name) and id(n) not in gone}
+    served = {n.id for n in walk(statement) if isinstance(n, ast.Name) and id(n) in gone}
+    found: list[int] = []
+    for node in walk(statement):
+        if node is not statement and isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+            if names <= served and not names & used:
+                found.append(id(node))
+    return found
 
 
 def _required(reading: Reading, selection: Selection) -> set[str]:

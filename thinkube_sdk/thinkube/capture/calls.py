@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
@@ -24,14 +25,19 @@ _CONTAINER_CHANGES = known.words(
     "difference_update intersection_update symmetric_difference_update __setitem__ __delitem__ __iadd__ "
     "send throw close __next__"
 )
-_INVOKES = known.words(
-    "invoke ainvoke stream astream batch abatch run arun call kickoff start submit map apply __call__ "
-    "astream_events"
-)
+
+
+# An instance that is at hand has been made already.
+_MAKING = known.words("__init__ __new__ __post_init__ model_post_init __init_subclass__")
 
 
 def _order(value: Value) -> int:
     return value.serial
+
+
+def _trains(value: Value) -> bool:
+    """Whether this is a trainer, or one that another function handed on."""
+    return any(each.name.endswith("Trainer") for each in (value, *value.same))
 
 
 class Calls(Functions):
@@ -148,6 +154,8 @@ class Calls(Functions):
         outer = self.call
         if receiver.kind in {"instance", "class"}:
             functions = self.member(receiver, verb)
+            if self.assumed and not functions and verb in _CONTAINER_CHANGES and not self.foreign(receiver):
+                return NOTHING
             if not functions and receiver.kind == "instance":
                 hooked = self.hooked(receiver, verb)
                 if hooked:
@@ -163,7 +171,7 @@ class Calls(Functions):
                 finally:
                     self.call = outer
         effect = self.effect_of(receiver, verb, bare)
-        uses = verb in known.USES or (receiver.name.endswith("Trainer") and verb in known.TRAINING)
+        uses = verb in known.USES or (verb in known.TRAINING and _trains(receiver))
         self.call = Call(outer, frozenset((receiver,)), verb, builds=effect == "changes" and not uses)
         try:
             return self.library_method(node, receiver, verb, effect, arguments)
@@ -172,7 +180,7 @@ class Calls(Functions):
 
     def builds(self, functions: Values, verb: str, bare: bool) -> bool:
         """Whether calling this method is a step of building the object rather than a use of it."""
-        if verb in _INVOKES or not bare:
+        if verb in known.INVOKES or not bare:
             return False
         for function in functions:
             if function.kind == "function" and any(
@@ -210,6 +218,25 @@ class Calls(Functions):
             self.reached[receiver] = reach((receiver,))
         return self.reached[receiver]
 
+    def callable_in(self, reached: Iterable[Value]) -> Values:
+        """What a library may call among these: functions, and methods on the instances at hand."""
+        found: set[Value] = set()
+        owned: dict[Value, list[Value]] = {}
+        instances: list[Value] = []
+        for value in reached:
+            if value.kind == "function" and value.owner is not None:
+                owned.setdefault(value.owner, []).append(value)
+            elif value.kind in {"function", "method"}:
+                found.add(value)
+            elif value.kind == "instance":
+                instances.append(value)
+        for instance in sorted(instances, key=_order):
+            for owner in self.lineage(instance.owner):
+                found |= {
+                    self.bound_method(instance, f) for f in owned.get(owner, ()) if f.name not in _MAKING
+                }
+        return frozenset(found)
+
     def library_method(
         self,
         node: ast.Call,
@@ -223,12 +250,10 @@ class Calls(Functions):
         if verb == "sample" and receiver.name.startswith("pandas") and "random_state" not in arguments.named:
             self.change((self.random_state("numpy.random"),))
             self.record.draws.add("numpy.random")
-        if verb in _INVOKES:
-            functions = frozenset(
-                v for v in self.reachable(receiver) | arguments.solid if v.kind in {"function", "method"}
-            )
+        if verb in known.INVOKES:
+            functions = self.callable_in(self.reachable(receiver) | arguments.solid)
             self.run_callbacks(functions, arguments.solid | {receiver})
-        elif effect not in {"changes", "external"} or verb in known.CALLING:
+        elif (effect not in {"changes", "external"} or verb in known.CALLING) and verb not in known.INERT:
             self.run_callbacks(arguments.solid, frozenset((receiver,)) | arguments.solid)
         if effect == "external":
             if (
@@ -295,7 +320,7 @@ class Calls(Functions):
         if effect == "external":
             self.external(f"`{short}`")
         elif effect == "ambient":
-            self.record.always = f"sets up the process with `{short}`"
+            self.set_up(f"sets up the process with `{short}`")
             if short.startswith(("sys.path", "site.addsitedir")):
                 for text in sorted(arguments.texts):
                     self.search_path(text)
@@ -359,7 +384,12 @@ class Calls(Functions):
         for value in values:
             if value.kind in {"text", "prompt"}:
                 continue
-            found |= value.holds
+            # What a library's object consists of is no function that was only named when making it.
+            found |= (
+                value.holds
+                if value.kind == "container"
+                else {held for held in value.holds if held.kind != "import"}
+            )
             if value.kind != "container" or not value.holds:
                 found.add(value)
         return frozenset(found)

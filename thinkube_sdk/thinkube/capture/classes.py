@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
 from thinkube.capture.special import Special
 from thinkube.capture.values import NOTHING, Call, Value, Values
+
+# `trainer.train_dataset` is something to train on, not something that trains.
+_DATA = re.compile(r"_(dataset|data|dataloader|loader|set|split|args|config|x|y|df)$", re.I)
+
+
+_FIELDS = re.compile(r"^(dataclasses\.field|pydantic\.(fields\.)?Field|attrs?\.(ib|attrib|field|Factory))$")
 
 
 def _decorators(function: Value) -> set[str]:
@@ -17,7 +24,7 @@ def _decorators(function: Value) -> set[str]:
 
 def changes_by_name(receiver: Value, verb: str) -> bool:
     """Whether a method of this name changes its receiver."""
-    if receiver.kind == "method" or receiver.kind == "file":
+    if receiver.kind == "method" or receiver.kind == "file" or _DATA.search(verb):
         return False
     return known.verb_effect(verb, receiver.name if receiver.kind == "opaque" else "", False) == "changes"
 
@@ -37,6 +44,13 @@ class Classes(Special):
                 return found
         return NOTHING
 
+    def lineage(self, owner: Value | None, seen: frozenset[Value] = frozenset()) -> set[Value]:
+        """A class of the notebook and those above it."""
+        if owner is None or owner.kind != "class" or owner in seen:
+            return set()
+        above = [self.lineage(base, seen | {owner}) for base in self.bases.get(owner, ())]
+        return {owner}.union(*above)
+
     def member(self, value: Value, name: str) -> Values:
         """An instance's or a class's attribute, unbound."""
         if value.kind == "class":
@@ -49,6 +63,11 @@ class Classes(Special):
     def library_bases(self, owner: Value) -> bool:
         """Whether any base comes out of a library."""
         return any(base.kind != "class" or self.library_bases(base) for base in self.bases.get(owner, ()))
+
+    def foreign(self, value: Value) -> bool:
+        """Whether an instance or class may have members that the notebook doesn't show."""
+        owner = value if value.kind == "class" else value.owner
+        return owner is None or self.library_bases(owner) or " metaclass" in owner.fields
 
     def attribute(self, base: Values, name: str) -> Values:
         """What `base.name` may be."""
@@ -75,7 +94,7 @@ class Classes(Special):
     def part(self, value: Value) -> set[Value]:
         """Something inside an object that a library made: one stand-in for all of it."""
         if value.kind != "opaque" or len(value.holds) < 3:
-            return {value, *value.holds}
+            return {value, *(held for held in value.holds if value.kind != "opaque" or held.kind != "import")}
         exact = [v for v in value.holds if v.kind in {"instance", "function", "class", "method", "file"}]
         if " part" not in value.fields:
             made = Value("opaque", value.name, None, self.record.index)
@@ -158,6 +177,7 @@ class Classes(Special):
         made.owner = owner
         made.holds.add(owner)
         this = frozenset((made,))
+        self.own_defaults(made, owner)
         outer = self.call
         self.call = Call(outer, this, "__init__", builds=True)
         followed = False
@@ -177,6 +197,23 @@ class Classes(Special):
                 for name, values in arguments.named.items():
                     made.fields[name] = made.fields.get(name, NOTHING) | values
         return this
+
+    def own_defaults(self, instance: Value, owner: Value) -> None:
+        """Give an instance its own copy of what its class says by `field(default_factory=…)`."""
+        lineage = self.lineage(owner)
+        model = any(
+            base.kind == "import" and base.name.endswith("BaseModel")
+            for each in lineage
+            for base in self.bases.get(each, ())
+        )
+        for each in lineage:
+            for name, values in each.fields.items():
+                mine = {v for v in values if _FIELDS.match(v.name) or (model and v.kind == "container")}
+                if mine and name not in instance.fields:
+                    made = Value("opaque", "", None, self.record.index)
+                    made.holds = {held for v in mine for held in v.holds}
+                    instance.fields[name] = frozenset((made,))
+                    instance.holds.add(made)
 
     def _is_super(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"

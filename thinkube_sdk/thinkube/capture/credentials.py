@@ -34,6 +34,8 @@ _SETTING = re.compile(
     r"(?im)^[ \t]*[\"']?(\w*(?:api_?key|token|password|passwd|secret|"
     r"access_?key))[\"']?[ \t]*[:=][ \t]*[\"']?([^\s\"',{}<>$]{8,})[\"']?[ \t]*,?$"
 )
+# What Google gives to programs that sign in as a person.
+_APP_PASSWORD = re.compile(r"^[a-z]{4}( [a-z]{4}){3}$")
 _WORDS = re.compile(r"([A-Za-z0-9]+)[ _-]+(?:API|access|secret|auth)?[ _-]*(key|token|password|secret)", re.I)
 
 
@@ -127,6 +129,8 @@ def _innocent(value: str) -> bool:
 
 def _judge(value: str, name: str, named: bool) -> str | None:
     """What sort of credential this is, or None."""
+    if named and _APP_PASSWORD.match(value):
+        return "A password"
     if (
         named
         and not re.search(r"\s", value)

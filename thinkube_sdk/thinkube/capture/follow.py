@@ -99,7 +99,7 @@ class Follower(Flow):
             return
         added = self.evaluate(node.value)
         if any(v.kind == "import" and library(v.name) == "sys.path" for v in self.evaluate(target.value)):
-            self.record.always = "changes where modules are found"
+            self.set_up("changes where modules are found")
         if isinstance(target, ast.Attribute):
             self.change(
                 self.evaluate(ast.copy_location(ast.Attribute(target.value, target.attr, ast.Load()), target))
@@ -121,7 +121,7 @@ class Follower(Flow):
         elif isinstance(target, ast.Attribute):
             base = self.evaluate(target.value)
             if any(v.kind == "import" and v.name == "sys" for v in base):
-                self.record.always = f"sets sys.{target.attr}"
+                self.set_up(f"sets sys.{target.attr}")
             self.set_field(base, [target.attr], values)
         elif isinstance(target, ast.Subscript):
             self.assign_item(self.evaluate(target.value), self.evaluate(target.slice), values)
@@ -139,7 +139,7 @@ class Follower(Flow):
                         self.record.hidden[key.name] = f'globals()["{key.name}"]'
                 self.frame = frame
             elif value.kind == "import" and library(value.name) in {"sys.path", "sys.modules"}:
-                self.record.always = "changes where modules are found"
+                self.set_up("changes where modules are found")
             elif value.kind not in {"text", "prompt"}:
                 if value.kind == "instance":
                     for hook in self.member(value, "__setitem__"):
@@ -203,7 +203,7 @@ class Follower(Flow):
     def _do_importfrom(self, node: ast.ImportFrom) -> None:
         module = "." * node.level + (node.module or "")
         if module == "__future__":
-            self.record.always = "changes how the source is read"
+            self.set_up("changes how the source is read")
             self.lazy_annotations = self.lazy_annotations or any(a.name == "annotations" for a in node.names)
         for alias in node.names:
             if alias.name == "*":

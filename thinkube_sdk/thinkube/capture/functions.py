@@ -90,7 +90,7 @@ class Functions(Classes):
         for name in names:
             self.record.soft.setdefault(name, 0)
         if todo:
-            self.record.always = "calls more than can be followed"
+            self.set_up("calls more than can be followed")
         self.change((v for v in reached if v.kind not in {"import", "function", "class"}), sure=False)
         return arguments.solid
 

@@ -229,6 +229,11 @@ class Machine:
         """Note an effect outside the process."""
         self.record.externals.append(External(what, self.statement))
 
+    def set_up(self, reason: str) -> None:
+        """Note that the statement sets up the process, so that it ships whatever the object needs."""
+        self.record.always = reason
+        self.record.always_calls.append(self.call)
+
     @contextmanager
     def branch(self) -> Iterator[None]:
         """Follow something that may not run."""

@@ -11,7 +11,8 @@ from itertools import count
 
 from thinkube.capture.machine import BUILTINS, library
 from thinkube.capture.reading import Reading
-from thinkube.capture.values import Binding, Call, Change, Value, Values
+from thinkube.capture.signatures import INVOKES
+from thinkube.capture.values import Binding, Call, Change, Record, Value, Values
 
 
 @dataclass
@@ -38,6 +39,11 @@ class Selection:
     values: set[Value] = field(default_factory=set)
     dynamic: dict[int, str] = field(default_factory=dict)
     loads: dict[str, int] = field(default_factory=dict)
+
+
+def _converses(call: Call | None) -> bool:
+    """Whether a change comes from running something that a library made: an agent, a chain."""
+    return call is not None and any(each.verb in INVOKES for each in call.enclosing())
 
 
 class Needs:
@@ -67,7 +73,7 @@ class Needs:
     def run(self) -> Selection:
         """Find everything the target needs."""
         for statement, record in zip(self.reading.statements, self.records, strict=True):
-            reason = "`# thinkube: keep`" if statement.pragma == "keep" else record.always
+            reason = "`# thinkube: keep`" if statement.pragma == "keep" else self._sets_up(record)
             if record.environment and record.prompts:
                 record.secrets.update(record.environment)
                 record.environment.clear()
@@ -79,6 +85,12 @@ class Needs:
         while self.queue:
             heapq.heappop(self.queue)[2]()
         return self.selection
+
+    def _sets_up(self, record: Record) -> str:
+        """Why a statement ships whatever the object needs, unless a demo of the object did it."""
+        if record.always and all(self._demo(call) for call in record.always_calls):
+            return ""
+        return record.always
 
     def _push(self, time: int, action: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (-time, next(self.ticket), action))
@@ -253,12 +265,14 @@ class Needs:
             index, change
         ):
             return
+        if any(prompt.kind == "input" for prompt in self.records[index].prompts) and (
+            not change.sure or _converses(change.call)
+        ):
+            self.selection.demos.setdefault(index, "it talks with whoever runs the notebook")
+            return
         if not change.sure:
             if self.records[index].externals:
                 # It surely acts outside the process, which must not happen again at each start.
-                return
-            if any(prompt.kind == "input" for prompt in self.records[index].prompts):
-                self.selection.demos.setdefault(index, "it talks with whoever runs the notebook")
                 return
             self.selection.unsure.add(index)
         verb = "changes" if change.sure else "may change"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from thinkube.capture.frozen import Frozen
@@ -82,11 +82,11 @@ class Renderer:
             for name in reading.records[index].binds:
                 self.binders.setdefault(name, []).append(index)
 
-    def render(self, title: str, extra: Iterable[str] = ()) -> Module:
+    def render(self, title: str, extra: Collection[str] = ()) -> Module:
         """The whole module, under a docstring."""
         top: list[Piece] = []
         body: list[Piece] = []
-        seen: set[str] = set()
+        seen = set(extra)
         barrier = False
         for index in self.order:
             loads = self._loads(index)

@@ -142,13 +142,7 @@ def _data(name: str, folder: Path, modules: LocalModules) -> dict[str, CapturedF
             )
         return found
     path = folder / relative
-    paths = (
-        [path]
-        if path.is_file()
-        else sorted(p for p in path.rglob("*") if p.is_file())
-        if path.is_dir()
-        else []
-    )
+    paths = _files_at(path)
     if not paths or path == folder:
         return {}
     total = sum(p.stat().st_size for p in paths)
@@ -164,3 +158,13 @@ def _data(name: str, folder: Path, modules: LocalModules) -> dict[str, CapturedF
         )
         for p in paths
     }
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The file, or the files of the folder; none where a text only looked like a path."""
+    try:
+        if path.is_file():
+            return [path]
+        return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
+    except (OSError, ValueError):
+        return []

@@ -90,7 +90,7 @@ _READING = words(
     "fetchmany parse lookup respond reply answer"
 )
 _READING_PREFIX = re.compile(
-    r"^(get|is|has|to|as|list|find|search|predict|generate|compute|calculate|count|describe|show|plot|print|draw|render|"
+    r"^(get|is|has|to|as|run|list|find|search|predict|generate|compute|calculate|count|describe|show|plot|print|draw|render|"
     r"display|format|encode|decode|embed|similarity|sim|export|save|dump|view|inspect|check|validate|verify|test|evaluate|"
     r"measure|read|fetch|retrieve|query|ask|peek|summar|explain|visuali[sz]e|pretty|log|repr|stat|can|should|benchmark|"
     r"estimate|lookup|__len__|__repr__|__str__|__contains__|__iter__)(_|(?=[A-Z])|$)"
@@ -143,7 +143,9 @@ _PURE = words(
     "logging.exception langchain.globals.get_debug warnings.warn unsloth.is_bfloat16_supported "
     "unsloth.is_bf16_supported thinkube.status thinkube.deploy thinkube.package thinkube.deployments "
     "thinkube.deployment thinkube.secret transformers.TextStreamer asyncio.sleep time.sleep gc.collect "
-    "os.system os.popen"
+    "os.system os.popen torch.clear_autocast_cache torch.cuda.ipc_collect torch.cuda.mem_get_info "
+    "torch.cuda.device_count torch.cuda.max_memory_allocated torch.cuda.memory_reserved "
+    "torch.cuda.memory_summary torch.cuda.current_device torch.cuda.is_bf16_supported"
 )
 # Standard modules of which no function changes the module itself.
 STATELESS = words("os shutil subprocess sys time")
@@ -153,7 +155,7 @@ _EXTERNAL = re.compile(
     r"wandb\.(init|log|finish|save|login|watch|alert)|requests\.(post|put|patch|delete)$|httpx\.(post|put|patch|delete)$|"
     r"huggingface_hub\.(login|notebook_login|upload_|create_repo|push|delete_|logout)|shutil\.(rmtree|make_archive)|"
     r"smtplib\.|google\.colab\.(files|drive|output|auth)|kaggle\.|comet_ml\.|neptune\.init|clearml\.|dagshub\.init|"
-    r"urllib\.request\.urlretrieve|langsmith\.(evaluate|aevaluate)|os\.(_exit|abort|kill|remove|unlink|rmdir|removedirs|rename|replace)$)"
+    r"langsmith\.(evaluate|aevaluate)|os\.(_exit|abort|kill|remove|unlink|rmdir|removedirs|rename|replace)$)"
 )
 # Clients of something outside the process; methods that write there are not for a replica to repeat.
 _REMOTE = re.compile(
@@ -176,7 +178,7 @@ _ANYWHERE_EXTERNAL = words(
 )
 # Methods that write a file and leave their receiver as it is.
 _SAVING = re.compile(
-    r"^(save_(pretrained|model|weights|local|to_disk|vocabulary|checkpoint|state_dict|as|pickle|json)\w*|savefig|savetxt|"
+    r"^(save_(pretrained|model|weights|local|to_disk|vocabulary|checkpoint|state_dict|as|pickle|json)\w*|persist|savefig|savetxt|"
     r"to_(csv|json|parquet|pickle|excel|html|latex|feather|sql|markdown|file|disk)|write_(html|image|json|csv|parquet)|export\w*|"
     r"dump_to_file|fig_to\w*)$"
 )
@@ -222,6 +224,17 @@ TRANSPARENT_DECORATORS = re.compile(
 )
 # Functions that hand over something out of what they are given.
 ELEMENTS = words("next min max functools.reduce reduce random.choice operator.getitem copy.copy getattr")
+# Methods that run their receiver.
+INVOKES = words(
+    "invoke ainvoke stream astream batch abatch run arun call kickoff start submit map apply __call__ "
+    "astream_events"
+)
+# Reading methods that never call what they are given.
+INERT = words(
+    "get format join index count find startswith endswith encode decode batch_decode tokenize detokenize "
+    "search query head tail isin equals dict json model_dump model_dump_json items keys values "
+    "get_state format_messages format_prompt apply_chat_template"
+)
 # Changing methods that call a function they are given.
 CALLING = words("callback push enter_context submit apply_async foreach forEach map")
 # Generators of random numbers, and queues: each reading call changes them.

@@ -13,7 +13,7 @@ from thinkube.capture.values import NOTHING, Prompt, Value, Values
 
 _PATH = re.compile(r"^(?![a-z]+://)[\w./ ~-]*[\w/-]\.[A-Za-z]\w{0,7}$|^\.{0,2}/?[\w./-]+/$")
 _WRITING = re.compile(
-    r"^(to_(?!dict|list|numpy)|save|dump|write|export|imwrite|savefig|savetxt|urlretrieve|download|touch|mkdir)"
+    r"^(to_(?!dict|list|numpy)|save|persist|dump|write|export|imwrite|savefig|savetxt|urlretrieve|download|touch|mkdir)"
 )
 _MODES = frozenset(m + b + p for m in "wax" for b in ("", "b", "t") for p in ("", "+")) | {
     "w+b",
@@ -95,7 +95,7 @@ class Special(Machine):
             else:
                 self.record.environment[name] = None
         if not names:
-            self.record.always = "sets variables of the environment"
+            self.set_up("sets variables of the environment")
 
     # Attributes by name.
     def _setattr(self, _node: ast.expr, arguments: Arguments) -> Values:
@@ -254,6 +254,7 @@ _SPECIAL = {
     "yaml.dump": "_json_dump",
     "yaml.safe_dump": "_json_dump",
     "torch.save": "_json_dump",
+    "urllib.request.urlretrieve": "_json_dump",
     "contextlib.redirect_stdout": "_redirect",
     "contextlib.redirect_stderr": "_redirect",
     "setattr": "_setattr",

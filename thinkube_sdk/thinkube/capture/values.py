@@ -165,7 +165,7 @@ class Record:
         secrets: variables of the environment it fills from a prompt or a placeholder.
         environment: variables of the environment it fills otherwise.
         prompts: values it asks for.
-        always: why it ships whatever the object needs; empty if it doesn't.
+        always: why it ships whatever the object needs; empty if it doesn't; `always_calls` led there.
         dynamic: code it runs that can't be seen.
         stars: modules whose every name it imports.
         draws: random states it advances; `loose` are those it takes values from.
@@ -188,6 +188,7 @@ class Record:
     environment: dict[str, None] = field(default_factory=dict)
     prompts: list[Prompt] = field(default_factory=list)
     always: str = ""
+    always_calls: list[Call | None] = field(default_factory=list)
     dynamic: str = ""
     stars: list[str] = field(default_factory=list)
     loose: set[str] = field(default_factory=set)
