@@ -112,6 +112,28 @@ def test_nowhere_lists_every_place_and_the_way_out(service: str):
     assert ("thinkube up" in caught.value.fix) is SERVICES[service].local
 
 
+def test_an_mlflow_keeps_the_traces_where_no_langfuse_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
+    found = find("langfuse")
+    assert (found.url, found.backend, found.credential) == (
+        "http://tracking:5000",
+        "mlflow",
+        Credential("s3cret", "ada"),
+    )
+    assert found.source == "the environment variable MLFLOW_TRACKING_URI"
+    monkeypatch.setenv("LANGFUSE_HOST", "http://langfuse:3000")
+    assert find("langfuse").url == "http://langfuse:3000"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///runs.db", "file:///tmp/runs", "databricks://profile"])
+def test_an_mlflow_that_is_no_server_keeps_no_traces(monkeypatch: pytest.MonkeyPatch, uri: str):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ServiceNotFound, match="No Langfuse"):
+        find("langfuse")
+
+
 def test_an_unknown_service_gets_a_suggestion():
     with pytest.raises(UsageError, match="Did you mean 'qdrant'"):
         find("quadrant")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from thinkube.services.health import status
     from thinkube.services.secrets import secret
+    from thinkube.services.spanning import trace
     from thinkube.targets.deploy import deploy, deployment, deployments, package
     from thinkube.targets.jobs import job, jobs
     from thinkube.targets.jobs_finetune import finetune
@@ -42,6 +43,7 @@ _HOMES = {
     "s3": "thinkube.services.clients",
     "secret": "thinkube.services.secrets",
     "status": "thinkube.services.health",
+    "trace": "thinkube.services.spanning",
     "deploy": "thinkube.targets.deploy",
     "deployment": "thinkube.targets.deploy",
     "deployments": "thinkube.targets.deploy",
@@ -56,8 +58,8 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
     "llm", "openai", "embeddings", "crew_llm", "mlflow", "langfuse", "nats", "qdrant", "s3",
-    "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "submit", "jobs", "job",
-    "report", "checkpoints",
+    "trace", "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "submit", "jobs",
+    "job", "report", "checkpoints",
 ]  # fmt: skip
 
 

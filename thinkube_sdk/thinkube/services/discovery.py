@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -45,7 +46,8 @@ def find(
         context: where to look it up, if not in the context that holds (`thinkube context list`).
 
     Returns:
-        The first hit of argument, environment, context and local stack. Nothing is connected to.
+        The first hit of argument, environment, context and local stack. Nothing is connected to. Where
+        neither environment nor context names Langfuse, an MLflow they name keeps the traces.
 
     Raises:
         UsageError: no service or no context has that name, or a credential was given without its URL.
@@ -67,7 +69,12 @@ def find(
         )
     here = contexts.current(context)
     looked: list[str] = []
-    found = _environment(entry, looked) or _context(entry, looked, here) or _local_stack(entry, looked)
+    found = (
+        _environment(entry, looked)
+        or _context(entry, looked, here)
+        or _stand_in(entry, looked, here)
+        or _local_stack(entry, looked)
+    )
     if found is not None:
         bypass_proxy(found.url)
         return found
@@ -155,6 +162,21 @@ def _context(entry: Service, looked: list[str], context: Context) -> Endpoint | 
         )
     credential = Credential(secret, place.username) if secret else None
     return Endpoint(entry.name, bare, credential, source, backend=entry.name, options=_options(place.options))
+
+
+def _stand_in(entry: Service, looked: list[str], context: Context) -> Endpoint | None:
+    """The service that takes the place of one that no place names: MLflow keeps traces as well."""
+    other = SERVICES.get(entry.stand_in)
+    # MLflow's variable may name a file or a database, which takes in no traces.
+    if other is None or not _names_server(other):
+        return None
+    found = _environment(other, looked) or _context(other, looked, context)
+    return found and replace(found, service=entry.name, backend=other.name)
+
+
+def _names_server(entry: Service) -> bool:
+    given = [url for each in entry.environments if (url := os.environ.get(each.url))]
+    return all(url.partition("://")[0] in entry.schemes for url in given if "://" in url)
 
 
 def _local_stack(entry: Service, looked: list[str]) -> Endpoint | None:

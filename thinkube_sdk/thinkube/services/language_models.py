@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.model.errors import UsageError
-from thinkube.services.discovery import find
-from thinkube.services.installed import load
-from thinkube.services.probe import authorization, check_url, open_url, unreachable, verify
+from thinkube.services.automatic import trace_models
+from thinkube.services.connecting import connected
+from thinkube.services.probe import authorization, check_url, open_url, unreachable
 
 if TYPE_CHECKING:
     from crewai import LLM
@@ -47,9 +47,9 @@ def llm(
         model = tk.llm(temperature=0)
         model.invoke("What is a socket?").content
     """
-    endpoint = find("llm", url, credential)
-    library = load("llm", "langchain_openai")
-    verify(endpoint)
+    endpoint, library = _connected("llm", "langchain_openai", url, credential)
+    # Streamed answers come with their token counts too, which LangChain asks of OpenAI's own server alone.
+    options = {"stream_usage": True, **options}
     chat: ChatOpenAI = library.ChatOpenAI(
         model=model or _model(endpoint, "model"), base_url=_base(endpoint), api_key=_key(endpoint), **options
     )
@@ -100,9 +100,7 @@ def openai(
     Example:
         [model.id for model in tk.openai().models.list()]
     """
-    endpoint = find("llm", url, credential)
-    library = load("openai", "openai")
-    verify(endpoint)
+    endpoint, library = _connected("openai", "openai", url, credential)
     kind = library.AsyncOpenAI if asynchronous else library.OpenAI
     client: OpenAI | AsyncOpenAI = kind(base_url=_base(endpoint), api_key=_key(endpoint), **options)
     return client
@@ -132,9 +130,7 @@ def embeddings(
     Example:
         vector = tk.embeddings().embed_query("What is a socket?")
     """
-    endpoint = find("llm", url, credential)
-    library = load("embeddings", "langchain_openai")
-    verify(endpoint)
+    endpoint, library = _connected("embeddings", "langchain_openai", url, credential)
     # Texts go out as texts: cutting them into OpenAI's tokens would fetch a vocabulary from the net,
     # and tokens of one model mean nothing to another. Floats are what every server can answer.
     options = {"check_embedding_ctx_length": False, "model_kwargs": {"encoding_format": "float"}, **options}
@@ -171,9 +167,7 @@ def crew_llm(
     Example:
         tk.crew_llm(temperature=0).call("What is a socket?")
     """
-    endpoint = find("llm", url, credential)
-    library = load("crew_llm", "crewai")
-    verify(endpoint)
+    endpoint, library = _connected("crew_llm", "crewai", url, credential)
     # A name such as `anthropic/…` would make CrewAI go to that provider instead of to this gateway.
     crew: LLM = library.LLM(
         model=model or _model(endpoint, "model"),
@@ -183,6 +177,15 @@ def crew_llm(
         **options,
     )
     return crew
+
+
+def _connected(
+    client: str, module: str, url: str | None, credential: Credential | str | None
+) -> tuple[Endpoint, Any]:
+    """As for every client; and from now on what models are asked is traced."""
+    found = connected(client, module, url, credential)
+    trace_models()
+    return found
 
 
 def _base(endpoint: Endpoint) -> str:

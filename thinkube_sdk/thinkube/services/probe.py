@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Endpoint
 from thinkube.model.errors import CredentialRejected, ServiceUnreachable
-from thinkube.services.discovery import CONTEXT, LOCAL_STACK
+from thinkube.services.discovery import ARGUMENT, CONTEXT, LOCAL_STACK
 from thinkube.services.table import SERVICES
 
 Health = Literal["up", "refused", "down"]
@@ -169,9 +169,13 @@ def unreachable(endpoint: Endpoint, reason: str) -> ServiceUnreachable:
 def rejected(endpoint: Endpoint) -> CredentialRejected:
     """The error for a service that refuses its credential."""
     entry = SERVICES[endpoint.service]
-    secrets = sorted({each.secret for each in entry.environments if each.secret})
+    asked = SERVICES["mlflow"] if endpoint.backend == "mlflow" else entry
+    secrets = sorted({each.secret for each in asked.environments if each.secret})
     having = "the credential" if endpoint.credential else "a request without a credential"
     fix = f"Set {' or '.join(secrets)} beside the URL, to a value that this service knows."
+    if endpoint.source.startswith(ARGUMENT):
+        given = "as `credential` one that" if endpoint.credential else "`credential` beside `url`, one that"
+        fix = f'Give {given} this service knows, such as tk.secret("{secrets[0]}").'
     if endpoint.source.startswith(CONTEXT):
         fix = "Name its secret there (`secret`), and set that with `thinkube secret set` to one it knows."
     return CredentialRejected(

@@ -7,16 +7,19 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from thinkube.model.endpoint import Endpoint
+from thinkube.services.linked import RUN
 from thinkube.services.probe import authorization, open_url
 from thinkube.services.spool import SpoolingExporter
 
 _API = "/api/2.0/mlflow/experiments"
+# How many traces MLflow links to a run at once.
+_LINKS = 100
 
 
 def mlflow_exporter(endpoint: Endpoint, experiment: str | None, timeout: float) -> SpoolingExporter:
@@ -34,7 +37,23 @@ def mlflow_exporter(endpoint: Endpoint, experiment: str | None, timeout: float) 
         lambda: {"x-mlflow-experiment-id": experiments.current()},
         translate,
         timeout,
+        by_run,
     )
+
+
+def by_run(spans: Sequence[ReadableSpan]) -> Iterator[tuple[Mapping[str, str], Sequence[ReadableSpan]]]:
+    """Cut a batch so that MLflow links each trace, with its root span, to the run it happened in."""
+    rest = [span for span in spans if not _run(span)]
+    if rest:
+        yield {}, rest
+    for run in dict.fromkeys(_run(span) for span in spans if _run(span)):
+        roots = [span for span in spans if _run(span) == run]
+        for start in range(0, len(roots), _LINKS):
+            yield {"x-mlflow-run-id": run}, roots[start : start + _LINKS]
+
+
+def _run(span: ReadableSpan) -> str:
+    return str((span.attributes or {}).get(RUN, "")) if span.parent is None else ""
 
 
 class Experiments:
@@ -99,11 +118,12 @@ def translate(span: ReadableSpan) -> ReadableSpan:
     if model := known.get("langfuse.observation.model.name"):
         added["gen_ai.request.model"] = model
     usage = _mapping(known.get("langfuse.observation.usage_details"))
-    for side in ("input", "output"):
-        # Langfuse counts cached and reasoning tokens apart: `input_cache_read` beside `input`.
-        counts = [int(count) for name, count in usage.items() if name.partition("_")[0] == side]
-        if counts:
-            added[f"gen_ai.usage.{side}_tokens"] = sum(counts)
+    for side, tokens in _tokens(usage).items():
+        added[f"gen_ai.usage.{side}_tokens"] = tokens
+    if known.get("langfuse.observation.type") == "embedding":
+        added["gen_ai.operation.name"] = "embeddings"  # for MLflow, a model is a language model otherwise
+    if cost := _cost(known):
+        added["mlflow.llm.cost"] = json.dumps(cost)
     if span.parent is None:
         if name := known.get("langfuse.trace.name"):
             added["mlflow.traceTag.mlflow.traceName"] = name
@@ -131,6 +151,35 @@ def translate(span: ReadableSpan) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def _tokens(usage: Mapping[str, Any]) -> dict[str, int]:
+    """Input and output, of what Langfuse has from LangChain, or has taken over from OpenAI's answer."""
+    counts = {name: count for name, count in usage.items() if isinstance(count, int)}
+    found = {}
+    for side, openai in (("input", "prompt"), ("output", "completion")):
+        whole = counts.get(f"{openai}_tokens", counts.get(f"{side}_tokens"))
+        # LangChain's come apart, cached and reasoning tokens beside the others: `input_cache_read`, `input`.
+        parts = [count for name, count in counts.items() if name.partition("_")[0] == side]
+        if whole is not None or parts:
+            found[side] = sum(parts) if whole is None else whole
+    return {"input": 0, "output": 0, **found} if found else {}
+
+
+def _cost(known: Mapping[str, Any]) -> dict[str, float]:
+    """What a call was said to cost, in US dollars; what is not said, MLflow reckons from its price list."""
+    said = {
+        name: float(price)
+        for name, price in _mapping(known.get("langfuse.observation.cost_details")).items()
+        if isinstance(price, (int, float))
+    }
+    if not any(said.values()):
+        return {}
+    sides = {
+        f"{side}_cost": sum(price for name, price in said.items() if name.partition("_")[0] == side)
+        for side in ("input", "output")
+    }
+    return {**sides, "total_cost": said.get("total", sum(sides.values()))}
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -26,6 +26,8 @@ BOUND_BYTES = 64_000_000
 # A file claimed by a process that died meanwhile is everyone's again.
 _CLAIM_SECONDS = 60.0
 
+Batch = tuple[Mapping[str, str], Sequence[ReadableSpan]]
+
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,7 @@ class SpoolingExporter(SpanExporter):
         headers: gives further headers for a batch; may raise OSError while the backend is away.
         translate: applied to each span.
         timeout: seconds a batch may take.
+        cut: cuts a batch into those that are sent apart, each with headers of its own.
     """
 
     def __init__(
@@ -47,18 +50,25 @@ class SpoolingExporter(SpanExporter):
         headers: Callable[[], Mapping[str, str]],
         translate: Callable[[ReadableSpan], ReadableSpan],
         timeout: float,
+        cut: Callable[[Sequence[ReadableSpan]], Iterable[Batch]] = lambda spans: [({}, spans)],
     ) -> None:
         self._url = url
         self._credential = credential
         self._headers = headers
         self._translate = translate
         self._timeout = timeout
+        self._cut = cut
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        results = [self._export(own, part) for own, part in self._cut(spans)]
+        done = all(result is SpanExportResult.SUCCESS for result in results)
+        return SpanExportResult.SUCCESS if done else SpanExportResult.FAILURE
+
+    def _export(self, own: Mapping[str, str], spans: Sequence[ReadableSpan]) -> SpanExportResult:
         body = encode_spans([self._translate(span) for span in spans]).SerializeToString()
-        headers: Mapping[str, str] = {}
+        headers = own
         try:
-            headers = self._headers()
+            headers = {**self._headers(), **own}
             self._send(body, headers)
         except urllib.error.HTTPError as error:
             error.close()

@@ -40,6 +40,7 @@ class Service:
         check: path that answers 200 to a right credential and refuses a wrong one.
         version: path that tells the service's own version; empty where its probe does, or nothing.
         local: whether `thinkube up` starts one.
+        stand_in: the service that takes its place where only that one is named.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Service:
     check: str = ""
     version: str = ""
     local: bool = True
+    stand_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ SERVICES = {
             probe="/api/public/health",
             check="/api/public/projects",
             version="/api/public/health",
+            stand_in="mlflow",
         ),
         Service(
             "nats",
@@ -166,6 +169,7 @@ CLIENTS = {
         Client("crew_llm", "llm", ("crewai",)),
         Client("mlflow", "mlflow", ("mlflow",)),
         Client("langfuse", "langfuse", ("langfuse", "opentelemetry-exporter-otlp-proto-http")),
+        Client("trace", "langfuse", ("langfuse", "opentelemetry-exporter-otlp-proto-http")),
         Client("nats", "nats", ("nats-py",)),
         Client("qdrant", "qdrant", ("qdrant-client",)),
         Client("s3", "s3", ("boto3",)),

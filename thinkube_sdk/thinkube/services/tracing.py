@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from thinkube.model.endpoint import Credential, Endpoint
-from thinkube.model.errors import ConfigurationError
+from thinkube.model.errors import ConfigurationError, ThinkubeError
+from thinkube.services.automatic import trace_models
+from thinkube.services.connecting import connected
 from thinkube.services.discovery import find
 from thinkube.services.installed import load
-from thinkube.services.probe import verify
+from thinkube.services.linked import follow_runs
 
 if TYPE_CHECKING:
     from langfuse import Langfuse
     from langfuse.langchain import CallbackHandler
+    from opentelemetry.sdk.trace import ReadableSpan
 
 # A notebook's user looks for a trace right after the call that made it.
 _FLUSH_SECONDS = 1.0
@@ -47,9 +51,8 @@ def langfuse(
         with langfuse.start_as_current_observation(name="answer", input="What is a socket?") as span:
             span.update(output="An end of a connection.")
     """
-    endpoint = find("langfuse", url, credential)
-    load("langfuse", "langfuse")
-    verify(endpoint)
+    endpoint, _ = connected("langfuse", "langfuse", url, credential)
+    trace_models()
     return connect(endpoint, experiment=experiment, **options)
 
 
@@ -72,6 +75,21 @@ def client(*, experiment: str | None = None, **options: Any) -> Langfuse:
     return connect(endpoint, experiment=experiment, **options)
 
 
+def current() -> Langfuse | None:
+    """Where this process traces to: what it connected to last, else what is found; None without any."""
+    if _chosen is not None:
+        return _chosen
+    try:
+        return _client(find("langfuse"), None, {})
+    except ThinkubeError:
+        return None  # whoever asks for the client is told
+
+
+def key_of(tracer: Langfuse) -> str:
+    """What tells a client from others in this process."""
+    return tracer._resources.public_key if tracer._resources else ""
+
+
 def handler(tracer: Langfuse | None = None) -> CallbackHandler:
     """The LangChain callback handler that writes into `tracer`, or into `client()`.
 
@@ -83,42 +101,88 @@ def handler(tracer: Langfuse | None = None) -> CallbackHandler:
         ServiceNotFound: no trace backend is known.
         ClientMissing: `langfuse` or `langchain` is not installed.
     """
-    connected = tracer or client()
+    wanted = tracer or client()
     library = load("langfuse", "langfuse.langchain")
-    resources = connected._resources
-    callbacks: CallbackHandler = library.CallbackHandler(
-        public_key=resources.public_key if resources else None
-    )
+    callbacks: CallbackHandler = library.CallbackHandler(public_key=key_of(wanted))
+    # In an asynchronous run LangChain would call it in another thread, where it can't say what is current.
+    callbacks.run_inline = True
     return callbacks
 
 
 def connect(endpoint: Endpoint, *, experiment: str | None = None, **options: Any) -> Langfuse:
-    """The Langfuse client of an endpoint; the same one for the same endpoint and experiment."""
+    """The Langfuse client of an endpoint; from now on, this process traces to it."""
+    global _chosen
+    _chosen = _client(endpoint, experiment, options)
+    return _chosen
+
+
+_chosen: Langfuse | None = None
+# The SDK keeps one set of threads a public key; asked again, it would make a further exporter for nothing.
+_clients: dict[object, Langfuse] = {}
+
+
+def _client(endpoint: Endpoint, experiment: str | None, options: dict[str, Any]) -> Langfuse:
+    place = endpoint.url, endpoint.backend, endpoint.credential, experiment
+    if not options and place in _clients:
+        return _clients[place]
+    made = _made(endpoint, experiment, options)
+    follow_runs(made, endpoint)
+    if not options:
+        _clients[place] = made
+    return made
+
+
+def _made(endpoint: Endpoint, experiment: str | None, options: dict[str, Any]) -> Langfuse:
     library = load("langfuse", "langfuse")
-    options = {"flush_interval": _FLUSH_SECONDS, **options}
     if endpoint.backend == "mlflow":
         from thinkube.services.spans import mlflow_exporter
 
-        place = f"{endpoint.url} {experiment or ''}"
-        tracer: Langfuse = library.Langfuse(
-            base_url=endpoint.url,
-            # The SDK keeps one client a public key.
-            public_key=f"thinkube-{sha256(place.encode()).hexdigest()[:12]}",
-            secret_key="unused",  # the exporter carries the credential
-            span_exporter=mlflow_exporter(endpoint, experiment, _EXPORT_SECONDS),
-            media_upload_thread_count=0,
-            **options,
-        )
-        return tracer
-    if endpoint.credential is None or endpoint.credential.username is None:
+        # The SDK keeps one client a public key.
+        place = f"{endpoint.url} {experiment or ''} {sorted(options)} {options.get('release', '')}"
+        keys = {
+            "public_key": f"thinkube-{sha256(place.encode()).hexdigest()[:12]}",
+            "secret_key": "unused",  # the exporter carries the credential
+            "span_exporter": mlflow_exporter(endpoint, experiment, _EXPORT_SECONDS),
+            "media_upload_thread_count": 0,
+        }
+    elif endpoint.credential is None or endpoint.credential.username is None:
         raise ConfigurationError(
             f"Langfuse at {endpoint.url}, found through {endpoint.source}, comes without its two keys.",
             "Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY beside its URL.",
         )
-    remote: Langfuse = library.Langfuse(
+    else:
+        keys = {"public_key": endpoint.credential.username, "secret_key": endpoint.credential.secret}
+    tracer: Langfuse = library.Langfuse(
         base_url=endpoint.url,
-        public_key=endpoint.credential.username,
-        secret_key=endpoint.credential.secret,
-        **options,
+        **{
+            "flush_interval": _FLUSH_SECONDS,
+            "should_export_span": _only_where_current(keys["public_key"]),
+            **_provider(options),
+            **keys,
+            **options,
+        },
     )
-    return remote
+    return tracer
+
+
+def _provider(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Trace ids of one's own need a provider of one's own, where the process's was made without them."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    if "id_generator" not in options or not isinstance(trace.get_tracer_provider(), TracerProvider):
+        return {}
+    return {"tracer_provider": TracerProvider(id_generator=options["id_generator"])}
+
+
+def _only_where_current(public_key: Any) -> Callable[[ReadableSpan], bool]:
+    """Spans of other libraries belong to no client in particular: they go to the one that is current."""
+    from langfuse.span_filter import is_default_export_span, is_langfuse_span
+
+    def exported(span: ReadableSpan) -> bool:
+        if is_langfuse_span(span):
+            return True
+        tracer = current()
+        return tracer is not None and key_of(tracer) == public_key and is_default_export_span(span)
+
+    return exported

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 from thinkube.model.endpoint import Credential
-from thinkube.services.discovery import find
-from thinkube.services.installed import load
-from thinkube.services.probe import verify
+from thinkube.services.connecting import connected
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
@@ -58,9 +56,7 @@ def qdrant(
     Example:
         [collection.name for collection in tk.qdrant().get_collections().collections]
     """
-    endpoint = find("qdrant", url, credential)
-    library = load("qdrant", "qdrant_client")
-    verify(endpoint)
+    endpoint, library = connected("qdrant", "qdrant_client", url, credential)
     parts = urlsplit(endpoint.url)
     # The client takes 6333 where a URL names no port, and warns about a key without TLS: loopback is fine.
     kind = library.AsyncQdrantClient if asynchronous else library.QdrantClient
