@@ -58,8 +58,8 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 - in the order a user meets them
     "llm", "openai", "embeddings", "crew_llm", "mlflow", "langfuse", "nats", "qdrant", "s3",
-    "trace", "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "submit", "jobs",
-    "job", "report", "checkpoints",
+    "trace", "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "submit",
+    "jobs", "job", "report", "checkpoints",
 ]  # fmt: skip
 
 

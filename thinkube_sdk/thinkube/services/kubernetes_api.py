@@ -263,9 +263,8 @@ def connect(context: Context | str | None = None) -> KubernetesApi:
             f'[contexts.{context.name}.kubernetes]\nkubeconfig = "~/.kube/config"\nregistry = "host:port"',
         )
     try:
-        from kubernetes.config.config_exception import ConfigException
-
         from kubernetes import client, config
+        from kubernetes.config.config_exception import ConfigException
     except ImportError as error:
         raise ClientMissing(
             "The Python package `kubernetes` is not installed here.",
