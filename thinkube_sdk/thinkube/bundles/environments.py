@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from thinkube.bundles.crossing import PLATFORMS
 from thinkube.bundles.exclusive import exclusive
 from thinkube.bundles.indexes import uv_environment
 from thinkube.bundles.progress import Progress, silent
@@ -43,6 +44,24 @@ def environment(lock: Lock, progress: Progress = silent) -> Path:
             progress(f"making an environment of {len(lock.pins)} distributions (Python {lock.python})")
             _make(lock, folder, progress)
     return python
+
+
+def install(lock: Lock, folder: Path, progress: Progress = silent) -> None:
+    """Put a lock's distributions into a folder, for the system that the lock is for.
+
+    Raises:
+        EnvironmentFailed: uv can't; gives uv's own reason.
+    """
+    if lock.platform not in PLATFORMS:
+        raise EnvironmentFailed(
+            f"no environment for {lock.platform} can be made", f"Known are {', '.join(PLATFORMS)}."
+        )
+    with tempfile.TemporaryDirectory(prefix="thinkube-install-") as scratch:
+        arguments = ["pip", "install", "--no-deps", "--target", str(folder), "--no-build"]
+        arguments += ["--python-version", lock.python, "--python-platform", PLATFORMS[lock.platform]]
+        arguments += ["--requirements", str(_write_requirements(lock, Path(scratch)))]
+        attempts = [[*arguments, "--offline"], arguments]
+        _uv(attempts, f"the locked distributions can't be installed for {lock.platform}", progress)
 
 
 def read_lock(bundle: Path) -> Lock:

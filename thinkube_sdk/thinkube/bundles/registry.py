@@ -66,6 +66,14 @@ def register(
         return release
 
 
+def expected(name: str, digest: str) -> Release:
+    """The release that a bundle becomes if it is registered next; nothing is written down."""
+    known = releases(name)
+    if known and known[-1].digest == digest:
+        return known[-1]
+    return Release(name, known[-1].version + 1 if known else 1, digest, time.time(), uri(digest))
+
+
 def releases(name: str) -> list[Release]:
     """Every release of a name, oldest first: those written down here, and what MLflow adds if it answers."""
     known = _read(name)

@@ -19,6 +19,11 @@ Source = Annotated[
 Object = Annotated[str | None, typer.Option("--object", help="The variable that holds the agent.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
 
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="CONTEXT", help="Where: a context, `local` or `cluster`."),
+]
+
 
 def subject_of(context: typer.Context, source: str, name: str | None) -> tuple[Any, str | None]:
     """Tell what SOURCE means here: a file with `--object`, or a live variable of the notebook.
@@ -90,6 +95,7 @@ def deploy(
         list[str] | None,
         typer.Option("--env", metavar="KEY=VALUE", help="A plain setting. May be given again."),
     ] = None,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Run an agent: capture, lock, verify, register, and switch traffic to it when it is ready."""
@@ -101,6 +107,7 @@ def deploy(
         object=chosen,
         name=name,
         env=settings_of(env or []),
+        on=on,
         progress=silent if as_json else progress,
     )
     print_json(deployment.to_dict()) if as_json else show(context, deployment)
@@ -125,13 +132,13 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
     return settings
 
 
-def list_deployments(as_json: Json = False) -> None:
+def list_deployments(on: On = None, as_json: Json = False) -> None:
     """List the deployments."""
     from rich.table import Table
 
     from thinkube.targets.deploy import deployments
 
-    found = deployments()
+    found = deployments(on)
     if as_json:
         print_json([deployment.to_dict() for deployment in found])
     elif not found:
@@ -143,13 +150,13 @@ def list_deployments(as_json: Json = False) -> None:
         print_rich(table)
 
 
-def show_deployment(name: Name, as_json: Json = False) -> None:
+def show_deployment(name: Name, on: On = None, as_json: Json = False) -> None:
     """Show one deployment: URL, status, release and where its code came from."""
     from rich.table import Table
 
     from thinkube.targets.deploy import deployment
 
-    facts = deployment(name).to_dict()
+    facts = deployment(name, on).to_dict()
     if as_json:
         print_json(facts)
         return
@@ -164,28 +171,30 @@ def show_deployment(name: Name, as_json: Json = False) -> None:
 def logs(
     name: Name,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Print what a deployment has logged."""
     from thinkube.targets.deploy import deployment
 
-    for line in deployment(name).logs(follow=follow):
+    for line in deployment(name, on).logs(follow=follow):
         print_json({"line": line}) if as_json else typer.echo(line)
 
 
 def ask(
     name: Name,
     question: Annotated[str, typer.Argument(help="What to ask, in words.")],
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Ask a deployed agent one question and print its answer."""
     from thinkube.targets.deploy import deployment
 
-    answer = deployment(name).ask(question)
+    answer = deployment(name, on).ask(question)
     print_json({"answer": answer}) if as_json else typer.echo(answer)
 
 
-def history(name: Name, as_json: Json = False) -> None:
+def history(name: Name, on: On = None, as_json: Json = False) -> None:
     """List a deployment's releases, newest first."""
     import time
 
@@ -193,7 +202,7 @@ def history(name: Name, as_json: Json = False) -> None:
 
     from thinkube.targets.deploy import deployment
 
-    found = deployment(name)
+    found = deployment(name, on)
     current = found.release.version
     releases = sorted(found.history(), key=lambda release: release.version, reverse=True)
     if as_json:
@@ -227,22 +236,23 @@ def rollback(
     to: Annotated[
         int | None, typer.Option("--to", help="The version to run; the previous one if not given.")
     ] = None,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Run an earlier release again."""
     from thinkube.targets.deploy import deployment
 
-    found = deployment(name)
+    found = deployment(name, on)
     found.rollback(to)
-    now = deployment(name)
+    now = deployment(name, on)
     print_json(now.to_dict()) if as_json else typer.echo(f"{name} runs version {now.release.version} again.")
 
 
-def delete(name: Name, as_json: Json = False) -> None:
+def delete(name: Name, on: On = None, as_json: Json = False) -> None:
     """Stop a deployment and remove it. Its releases stay in the registry."""
     from thinkube.targets.deploy import deployment
 
-    deployment(name).delete()
+    deployment(name, on).delete()
     print_json({"deleted": name}) if as_json else typer.echo(f"{name} is deleted.")
 
 

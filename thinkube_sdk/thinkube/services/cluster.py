@@ -84,6 +84,33 @@ def read(
     return Cluster(MappingProxyType(found), MappingProxyType(problems))
 
 
+def service_of(config_map: Object) -> str:
+    """The name in the service table of what a ConfigMap describes; empty for what no client talks to."""
+    name = _labels(config_map).get(SERVICE_NAME, "")
+    if not name:
+        try:
+            name = str(_described(config_map).get("name") or "")
+        except ConfigurationError:
+            return ""  # `read` says what is wrong with it
+    return _PRODUCTS.get(name, name) if _PRODUCTS.get(name, name) in SERVICES else ""
+
+
+def service_named(service: Object) -> str:
+    """The same of a labelled Service."""
+    name = _labels(service).get(SERVICE_NAME, "")
+    return _PRODUCTS.get(name, name) if _PRODUCTS.get(name, name) in SERVICES else ""
+
+
+def references(config_map: Object) -> set[tuple[str, str]]:
+    """Namespace and name of each Secret that a ConfigMap takes values from."""
+    try:
+        variables = _variables(_described(config_map), config_map)
+    except ConfigurationError:
+        return set()  # `read` says what is wrong with it
+    named = [given for given in variables.values() if isinstance(given, Mapping)]
+    return {(str(each.get("namespace") or _namespace(config_map)), str(each.get("name"))) for each in named}
+
+
 def _from_config_map(
     config_map: Object, secrets: Mapping[tuple[str, str], Mapping[str, str]], cluster: str, inside: bool
 ) -> Endpoint | None:

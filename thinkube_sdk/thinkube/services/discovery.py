@@ -36,6 +36,7 @@ def find(
     credential: Credential | str | None = None,
     *,
     context: str | None = None,
+    pods: bool = False,
 ) -> Endpoint:
     """Find a service.
 
@@ -44,10 +45,12 @@ def find(
         url: where it is, if the caller knows; then no other place is looked at, for the credential either.
         credential: what it asks for; only together with `url`.
         context: where to look it up, if not in the context that holds (`thinkube context list`).
+        pods: as the pods of the context's cluster reach it, and not this process.
 
     Returns:
-        The first hit of argument, environment, context and local stack. Nothing is connected to. Where
-        neither environment nor context names Langfuse, an MLflow they name keeps the traces.
+        The first hit of argument, environment, context, its cluster, and local stack. Of these, nothing
+        but the cluster's API is connected to. Where none of them but the stack names Langfuse, an MLflow
+        that environment or context names keeps the traces.
 
     Raises:
         UsageError: no service or no context has that name, or a credential was given without its URL.
@@ -72,11 +75,13 @@ def find(
     found = (
         _environment(entry, looked)
         or _context(entry, looked, here)
+        or _cluster(entry, looked, here, pods)
         or _stand_in(entry, looked, here)
-        or _local_stack(entry, looked)
+        or (None if pods else _local_stack(entry, looked))
     )
-    if found is not None:
+    if found is not None and not pods:
         bypass_proxy(found.url)
+    if found is not None:
         return found
     variables = " or ".join(dict.fromkeys(each.url for each in entry.environments))
     start = f"{START}, or set" if entry.local else "Set"
@@ -177,6 +182,15 @@ def _stand_in(entry: Service, looked: list[str], context: Context) -> Endpoint |
 def _names_server(entry: Service) -> bool:
     given = [url for each in entry.environments if (url := os.environ.get(each.url))]
     return all(url.partition("://")[0] in entry.schemes for url in given if "://" in url)
+
+
+def _cluster(entry: Service, looked: list[str], context: Context, pods: bool) -> Endpoint | None:
+    """What the context's cluster says of itself."""
+    if context.kubernetes is None:
+        return None
+    from thinkube.services.cluster_lookup import look_up
+
+    return look_up(entry, context, looked, pods=pods)
 
 
 def _local_stack(entry: Service, looked: list[str]) -> Endpoint | None:

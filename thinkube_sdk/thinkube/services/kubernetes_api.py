@@ -110,13 +110,9 @@ class KubernetesApi:
         path = path_of(kind, namespace or self.namespace, name) + (f"/{part}" if part else "")
         return self._json("PATCH", path, [("fieldManager", MANAGER)], change, "application/merge-patch+json")
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, *, waiting: bool = False) -> bool:
-        """Remove an object with what it owns; whether there was one.
-
-        Args:
-            waiting: it stays until what it owns is gone.
-        """
-        options = {"propagationPolicy": "Foreground" if waiting else "Background"}
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> bool:
+        """Remove an object, and then what it owns; whether there was one."""
+        options = {"propagationPolicy": "Background"}
         try:
             self._json("DELETE", path_of(kind, namespace or self.namespace, name), (), options)
         except Refused as error:

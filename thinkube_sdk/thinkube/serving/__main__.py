@@ -6,9 +6,13 @@ import argparse
 import json
 import logging
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+REPORT_BYTES = 4096  # what Kubernetes keeps of a container's last words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--go-fd", type=int, help="a pipe to read the release's version from before serving")
     parser.add_argument("--name", help="the deployment's name, if not the bundle's")
     parser.add_argument("--release", default="", help="the release's version, for traces and /readyz")
+    parser.add_argument("--work", type=Path, help="a folder to copy the bundle to and run it in")
+    parser.add_argument("--report", type=Path, help="a file to write why it could not start to")
     options = parser.parse_args(arguments)
     return check(options.bundle) if options.command == "check" else run(options)
 
@@ -62,14 +68,20 @@ def run(options: argparse.Namespace) -> int:
     configure()
     from thinkube.serving.start import StartFailed, prepare
 
+    if os.getpid() == 1:  # a container's first process ignores what it does not handle
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     inherited = [fd for fd in (options.socket_fd, options.ready_fd, options.go_fd) if fd is not None]
     for descriptor in inherited:
         os.set_inheritable(descriptor, False)  # not for the agent's own children
     try:
-        entry = load(options.bundle)
+        if options.work is not None:  # what an agent writes beside its code is not to meet a read-only image
+            _copy(options.bundle, options.work)
+        entry = load(options.work or options.bundle)
         candidate = prepare(entry, options.name or entry.manifest.name)
     except (EntryFailed, StartFailed) as error:
         event("not started", logging.ERROR, raised=error.__cause__, reason=error.report["message"])
+        if options.report is not None:
+            options.report.write_text(json.dumps(error.report)[:REPORT_BYTES], encoding="utf-8")
         if options.ready_fd is not None:
             from thinkube.serving.server import announce
 
@@ -90,6 +102,16 @@ def run(options: argparse.Namespace) -> int:
         loaded, host=options.host, port=options.port, socket_fd=options.socket_fd, ready_fd=options.ready_fd
     )
     return 0
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """The files alone: the folder they go to may be another user's, whose times can't be set."""
+    for source in sorted(folder.rglob("*")):
+        target = to / source.relative_to(folder)
+        if source.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
 
 
 if __name__ == "__main__":

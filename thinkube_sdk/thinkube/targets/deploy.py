@@ -18,9 +18,8 @@ from thinkube.model.kinds import Kind, kind_of
 from thinkube.model.release import Release
 from thinkube.services.secrets import known, secret
 from thinkube.targets.deployment import Deployment
-from thinkube.targets.process.target import ProcessTarget
-from thinkube.targets.target import Progress, Rollout
-from thinkube.targets.variables import settings, variables
+from thinkube.targets.place import target_of
+from thinkube.targets.target import Progress, Target
 
 if TYPE_CHECKING:
     from thinkube.bundles.package import Package
@@ -84,6 +83,7 @@ def deploy(
     secrets: Mapping[str, str] | Sequence[str] | None = None,
     freeze: Sequence[str] = (),
     timeout: float = 120.0,
+    on: str | None = None,
     progress: Progress | None = None,
 ) -> Deployment:
     """Run an object as a service: capture, lock, import it where it will run, register, switch traffic to it.
@@ -97,10 +97,13 @@ def deploy(
         secrets: names of secrets to hand on (`tk.secret`), or names with values; never written down.
         freeze: as in `package`.
         timeout: seconds it may take until it is ready.
+        on: where: a context's name, `local` for this machine, `cluster` for the only cluster there is. The
+            current context decides if not given.
         progress: called with each line on what is being done; printed if not given.
 
     Raises:
         CaptureError, BundleError: see `package`.
+        ClusterError: the cluster can't be used.
         SecretNotFound: a secret named in `secrets` is neither stored nor an environment variable.
         ServiceError: MLflow, where releases are registered, is known and can't be used.
         RolloutFailed: it did not get ready. What ran before still does.
@@ -109,12 +112,12 @@ def deploy(
         deployment = tk.deploy(agent, name="docs-agent")
         deployment.ask("What does zip do?")
     """
-    from thinkube.bundles.environments import environment
-    from thinkube.bundles.registry import register
+    from thinkube.bundles.registry import expected, register
     from thinkube.targets.rollout import ordered, roll_out
 
     say = progress or _say
     given = _secrets(secrets)
+    target = target_of(on, say)
     # The candidate is imported in its locked environment before it is registered: that verifies it.
     made, kind = _packaged(
         subject,
@@ -131,22 +134,21 @@ def deploy(
     for name in sorted(set(manifest.secrets) - set(given)):
         if known(name) is None:
             say(f"{name} is read by the code and set nowhere: `thinkube secret set {name}` stores it")
-    python = environment(made.lock, say)
-    target = ProcessTarget()
-    rollout = Rollout(manifest.name, made.path, python, settings(), variables(manifest, given), timeout)
 
     def registered() -> Release:
         return register(replace(made, verified=True), manifest.name, _lineage(), progress=say)
 
     with ordered(manifest.name, say):
         _tell_of_another(target, manifest, say)
+        release = expected(manifest.name, made.digest)
+        rollout = target.prepared(made.path, given, timeout=timeout, release=release, progress=say)
         say(f"importing {manifest.entrypoint} in its own environment")
         status = roll_out(target, made, rollout, registered, kind=kind, progress=say)
     say(f"release {status.release.version} of {status.name} takes requests at {status.url}")
     return Deployment(status.name, target)
 
 
-def _tell_of_another(target: ProcessTarget, manifest: Manifest, say: Progress) -> None:
+def _tell_of_another(target: Target, manifest: Manifest, say: Progress) -> None:
     """Two notebooks often call their variable `agent`: the second is told whose URL it takes."""
     if manifest.name not in target.names():
         return
@@ -158,19 +160,19 @@ def _tell_of_another(target: ProcessTarget, manifest: Manifest, say: Progress) -
         say(f"{manifest.name} was deployed from {before}, which this replaces; another name keeps both")
 
 
-def deployments() -> list[Deployment]:
-    """Every deployment, by name."""
-    target = ProcessTarget()
+def deployments(on: str | None = None) -> list[Deployment]:
+    """Every deployment of a place (see `deploy`), by name."""
+    target = target_of(on)
     return [Deployment(name, target) for name in target.names()]
 
 
-def deployment(name: str) -> Deployment:
-    """One deployment.
+def deployment(name: str, on: str | None = None) -> Deployment:
+    """One deployment of a place (see `deploy`).
 
     Raises:
         DeploymentNotFound: there is none of that name.
     """
-    target = ProcessTarget()
+    target = target_of(on)
     target.status(name)
     return Deployment(name, target)
 

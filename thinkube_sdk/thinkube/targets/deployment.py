@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thinkube.model.errors import DeploymentError, RequestFailed, UsageError
 from thinkube.model.release import Release
 from thinkube.targets.lines import parsed, readable
-from thinkube.targets.process.target import ProcessTarget
-from thinkube.targets.target import State, Status
+from thinkube.targets.target import State, Status, Target
 
 if TYPE_CHECKING:
     import httpx
@@ -41,7 +40,7 @@ class Deployment:
         deployment.rollback()
     """
 
-    def __init__(self, name: str, target: ProcessTarget) -> None:
+    def __init__(self, name: str, target: Target) -> None:
         self.name = name
         self._target = target
 
@@ -90,7 +89,7 @@ class Deployment:
 
         try:
             with (
-                httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS, trust_env=False) as client,
+                self._target.http(self.name, REQUEST_SECONDS) as client,
                 client.stream("POST", "/stream", json=_envelope(given, session, user)) as reply,
             ):
                 if reply.status_code != 200:
@@ -213,7 +212,8 @@ class Deployment:
         import httpx
 
         try:
-            reply = httpx.post(f"{self.url}{path}", json=body, timeout=REQUEST_SECONDS, trust_env=False)
+            with self._target.http(self.name, REQUEST_SECONDS) as client:
+                reply = client.post(path, json=body)
         except httpx.TransportError as error:
             raise self._silent(error) from error
         if reply.status_code != 200:

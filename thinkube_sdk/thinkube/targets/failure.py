@@ -16,11 +16,13 @@ class Failure:
     """Why a process is not serving.
 
     Attributes:
-        how: `raised` while its code was imported, `exited` without a word, `timeout`, `cancelled`.
+        how: `raised` while its code was imported, `exited` without a word, `timeout`, `cancelled`,
+            `cluster` where the cluster does not let it run.
         error: the exception's type where it raised.
         message: what it says.
         frames: where it was raised, as the runtime reports it.
         tail: its last log lines.
+        fix: what to do about it, where the place that ran it knows.
     """
 
     how: str
@@ -28,6 +30,7 @@ class Failure:
     message: str
     frames: tuple[Mapping[str, Any], ...] = ()
     tail: tuple[str, ...] = ()
+    fix: str = ""
 
 
 class NotReady(Exception):
@@ -60,7 +63,7 @@ def explained(failure: Failure, manifest: Manifest, before: str, capture: Captur
         cause += "\nIts last log lines:" + "".join(f"\n    {line}" for line in failure.tail[-10:])
     cause += f"\n{before} still serves." if before else "\nNothing is deployed under that name."
     if failure.how != "raised":
-        return RolloutFailed(cause, _FIXES[failure.how])
+        return RolloutFailed(cause, failure.fix or _FIXES[failure.how])
     from thinkube.bundles.verify import advice
 
     return RolloutFailed(cause, advice(failure.error, failure.message, manifest))

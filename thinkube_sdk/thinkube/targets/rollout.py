@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from thinkube.bundles.environments import environment, read_lock
@@ -18,7 +19,7 @@ from thinkube.targets.failure import NotReady, explained
 from thinkube.targets.process import record
 from thinkube.targets.process.target import ProcessTarget
 from thinkube.targets.target import Progress, Rollout, Status, Target
-from thinkube.targets.variables import settings, variables
+from thinkube.targets.variables import variables
 
 
 def silent(_message: str) -> None:
@@ -75,9 +76,8 @@ def roll_back(target: Target, release: Release, progress: Progress = silent) -> 
     """
     with ordered(release.name, progress):
         bundle = Store().get(release.digest)
-        python = environment(read_lock(bundle), progress)
-        given = variables(read(bundle), {})
-        rollout = Rollout(release.name, bundle, python, settings(), given, inherit=True)
+        rollout = target.prepared(bundle, {}, inherit=True, release=release, progress=progress)
+        rollout = replace(rollout, name=release.name)
         progress(f"starting release {release.version} of {release.name}")
         return roll_out(target, bundle, rollout, lambda: release, progress=progress)
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from thinkube.model.release import Release
+
+if TYPE_CHECKING:
+    import httpx
 
 Progress = Callable[[str], None]
 State = Literal["starting", "running", "restarting", "crash loop", "stopped"]
@@ -21,20 +24,22 @@ class Rollout:
     Attributes:
         name: the deployment's name.
         bundle: the folder in the content store.
-        python: the interpreter of its environment.
+        python: the interpreter of its environment, where it runs in one of this machine.
         settings: plain variables, kept with the deployment.
         variables: variables that may hold credentials: handed to the process, never written down.
         timeout: seconds it may take until it is ready.
         inherit: variables that the running release has and `variables` lacks are kept.
+        release: what it is expected to become, where that is told to it at its start.
     """
 
     name: str
     bundle: Path
-    python: Path
+    python: Path | None
     settings: Mapping[str, str]
     variables: Mapping[str, str] = field(repr=False)
     timeout: float = 120.0
     inherit: bool = False
+    release: Release | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,24 @@ class Target(Protocol):
     def names(self) -> list[str]:
         """The deployments there."""
 
+    def prepared(
+        self,
+        bundle: Path,
+        given: Mapping[str, str],
+        *,
+        timeout: float = 120.0,
+        inherit: bool = False,
+        release: Release | None = None,
+        progress: Progress = lambda _: None,
+    ) -> Rollout:
+        """What has to be there before a bundle can be rolled out.
+
+        Args:
+            bundle: the folder in the content store.
+            given: secrets' values by name, beside those that are known here.
+            release: what it is expected to become.
+        """
+
     def candidate(self, rollout: Rollout) -> AbstractContextManager[Candidate]:
         """Start a release beside the one that runs. It is ended again unless it takes over.
 
@@ -98,6 +121,9 @@ class Target(Protocol):
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
         """The lines it has logged, and with `follow` those to come."""
+
+    def http(self, name: str, timeout: float) -> httpx.Client:
+        """A client of a deployment, whichever way it is reached from here."""
 
     def delete(self, name: str) -> None:
         """Stop it and remove everything it left."""

@@ -13,16 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from thinkube.bundles.environments import environment, read_lock
 from thinkube.model.errors import DeploymentError, DeploymentNotFound
+from thinkube.model.manifest import read
 from thinkube.model.release import Release
 from thinkube.targets.child import Child, ChildFailed
 from thinkube.targets.failure import Failure, NotReady
 from thinkube.targets.lines import file_lines
 from thinkube.targets.process import control, record
 from thinkube.targets.process.record import Places
-from thinkube.targets.target import Rollout, State, Status
+from thinkube.targets.target import Progress, Rollout, State, Status
+from thinkube.targets.variables import settings, variables
+
+if TYPE_CHECKING:
+    import httpx
 
 START_SECONDS = 20.0
 STOP_SECONDS = 45.0
@@ -55,6 +61,21 @@ class ProcessTarget:
         root = record.root()
         folders = sorted(root.iterdir()) if root.is_dir() else []
         return [folder.name for folder in folders if folder.is_dir() and Places(folder).supervised()]
+
+    def prepared(
+        self,
+        bundle: Path,
+        given: Mapping[str, str],
+        *,
+        timeout: float = 120.0,
+        inherit: bool = False,
+        release: Release | None = None,
+        progress: Progress = lambda _: None,
+    ) -> Rollout:
+        manifest = read(bundle)
+        python = environment(read_lock(bundle), progress)
+        chosen = variables(manifest, given)
+        return Rollout(manifest.name, bundle, python, settings(), chosen, timeout, inherit, release)
 
     @contextmanager
     def candidate(self, rollout: Rollout) -> Iterator[ProcessCandidate]:
@@ -91,6 +112,11 @@ class ProcessTarget:
         if record.read(record.places(name)) is None:
             raise _not_found(name, self.names())
         return file_lines(record.places(name).log, follow)
+
+    def http(self, name: str, timeout: float) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(base_url=self.status(name).url, timeout=timeout, trust_env=False)
 
     def delete(self, name: str) -> None:
         places = record.places(name)
