@@ -155,3 +155,56 @@ def test_in_a_real_kernel(tmp_path: Path) -> None:
     exec(compile(source, "captured.py", "exec"), vars(module))
     assert module.agent() == [1]
     assert "print" not in source
+
+
+def test_a_module_whose_names_the_notebook_patches_is_not_stale(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "patched_helper.py").write_text(
+        "LEVEL = 1\nclass Kind:\n    def level(self): return LEVEL\n    @property\n    def top(self): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(shell, "starting_dir", str(tmp_path))
+    run(shell, "import patched_helper\npatched_helper.LEVEL = 5\nkind = patched_helper.Kind()")
+    run(shell, "def agent(): return kind.level(), kind.top")
+    assert "patched_helper.LEVEL = 5" in capture_live(shell.user_ns["agent"], shell=shell).source
+    (tmp_path / "patched_helper.py").write_text(
+        "LEVEL = 1\nclass Kind:\n    def level(self): return 2\n    @property\n    def top(self): pass\n"
+    )
+    with pytest.raises(SourceRefused, match=r"patched_helper\.py was edited"):
+        capture_live(shell.user_ns["agent"], shell=shell)
+    (tmp_path / "patched_helper.py").unlink()
+    with pytest.raises(SourceRefused, match=r"patched_helper\.py was deleted"):
+        capture_live(shell.user_ns["agent"], shell=shell)
+    sys.modules.pop("patched_helper")
+
+
+def test_a_value_from_before_a_reload_is_refused(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reloaded_helper.py").write_text("def f(): return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(shell, "starting_dir", str(tmp_path))
+    run(shell, "import importlib, reloaded_helper", "x = reloaded_helper.f()", "def agent(): return x")
+    (tmp_path / "reloaded_helper.py").write_text("def f(): return 1000\n")
+    run(shell, "importlib.reload(reloaded_helper)")
+    with pytest.raises(SourceRefused, match="`reloaded_helper` was reloaded"):
+        capture_live(shell.user_ns["agent"], shell=shell)
+    run(shell, "x = reloaded_helper.f()")
+    assert "def agent" in capture_live(shell.user_ns["agent"], shell=shell).source
+    sys.modules.pop("reloaded_helper")
+
+
+def test_a_script_edited_since_it_ran_is_refused(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "starting_dir", str(tmp_path))
+    (tmp_path / "setup_script.py").write_text("level = 1\ndef f(): return level\n")
+    run(shell, "%run setup_script.py", "def agent(): return f()")
+    assert "level = 1" in capture_live(shell.user_ns["agent"], shell=shell).source
+    (tmp_path / "setup_script.py").write_text("level = 1\ndef f(): return -level\n")
+    with pytest.raises(SourceRefused, match=r"setup_script\.py was edited"):
+        capture_live(shell.user_ns["agent"], shell=shell)
+    run(shell, "%run setup_script.py")
+    assert "-level" in capture_live(shell.user_ns["agent"], shell=shell).source

@@ -15,6 +15,8 @@ class Arguments:
     named: dict[str, Values] = field(default_factory=dict)
     spread: Values = NOTHING
 
+    given: int = 0
+
     @property
     def every(self) -> Values:
         return frozenset().union(self.spread, *self.positional, *self.named.values())

@@ -65,7 +65,7 @@ class Calls(Functions):
         return found if callees else self.fresh(node, arguments.solid)
 
     def arguments(self, node: ast.Call) -> Arguments:
-        result = Arguments()
+        result = Arguments(given=len(node.args) + len(node.keywords))
         for argument in node.args:
             values = self.evaluate(argument)
             if isinstance(argument, ast.Starred):
@@ -248,8 +248,9 @@ class Calls(Functions):
         """Apply a library method's effect."""
         self.touch_files(receiver, verb, arguments)
         if verb == "sample" and receiver.name.startswith("pandas") and "random_state" not in arguments.named:
-            self.change((self.random_state("numpy.random"),))
-            self.record.draws.add("numpy.random")
+            self.draw("numpy.random")
+        if "fit" in verb:
+            self.draw_when_fitted(verb, self.reachable(receiver))
         if verb in known.INVOKES:
             functions = self.callable_in(self.reachable(receiver) | arguments.solid)
             self.run_callbacks(functions, arguments.solid | {receiver})
@@ -269,7 +270,8 @@ class Calls(Functions):
                 self.change(arguments.solid)
             sure = receiver.kind == "container" or known.verb_effect(verb, receiver.name, False) == "changes"
             self.change((receiver,), sure, deep=verb in {"train", "fit"})
-            receiver.holds |= arguments.solid - {receiver}
+            if verb not in known.USES:
+                receiver.holds |= arguments.solid - {receiver}
             if receiver.kind == "container" and verb in {"extend", "update"}:
                 receiver.holds |= self.parts(arguments.solid) - {receiver}
             if receiver.kind == "container":
@@ -308,14 +310,8 @@ class Calls(Functions):
             return special
         short = name.removeprefix("builtins.")
         effect = "pure" if short in known.HOLDING_BUILTINS else known.function_effect(short)
-        for state, pattern in known.RANDOM.items():
-            if pattern.match(name):
-                self.change((self.random_state(state),))
-                self.record.draws.add(state)
-                self.record.loose |= set() if effect == "first" or known.SEEDS.search(name) else {state}
-                effect = effect if effect == "first" else "pure"
-        if known.SEEDS.search(name) or known.SEEDS_ALL.search(name):
-            self.seeded.update(known.RANDOM if known.SEEDS_ALL.search(name) else self.record.draws)
+        effect = self.draw_by_name(name, effect, arguments)
+        self.start_task(name)
         constructor = short.rpartition(".")[2][:1].isupper()
         if effect == "external":
             self.external(f"`{short}`")
@@ -357,6 +353,7 @@ class Calls(Functions):
         made = self.make(
             node, "container" if short in known.HOLDING_BUILTINS else "opaque", arguments.solid, short
         )
+        self.mark_estimator(made, name, arguments)
         if short == "memoryview":
             made.same |= arguments.solid
         if not arguments.every and not constructor and library(name) not in {"builtins", "thinkube"}:

@@ -15,6 +15,9 @@ _WRITES = frozenset({"writefile", "file"})
 _ASSIGN = re.compile(r"^(?P<target>[\w.,\[\]'\"*() ]+?)\s*=\s*(?P<sign>[!%])(?!=)(?P<rest>.*)$", re.S)
 _HELP = re.compile(r"^(\?{1,2}\s*[\w.*%]+|%{0,2}[\w.*()\[\]'\"]+\s*\?{1,2})\s*(#.*)?$")
 _AUTOMAGIC = re.compile(r"^(pip|conda|uv|ls|ll|cd|pwd|cat|cp|mv|mkdir|rm|man|more)(\s+[^=(.\s].*)?$")
+# Line magics that run the code after them once, in the notebook's namespace, and their options.
+_RUNNING = frozenset({"time", "prun", "memit"})
+_OPTIONS = re.compile(r"^(-\w+(\s*\d+)?\s+)+")
 _PROMPT = re.compile(r"^(>>> ?|\.\.\. ?|In \[\d+\]: ?|\s*\.\.\.+: ?)")
 
 
@@ -36,7 +39,7 @@ class Source:
         notes: one for each magic, shell line or help line.
         requirements: what pip was asked for.
         writes: path to content, for `%%writefile`.
-        runs: line number to path, for `%run`.
+        runs: line number to path and arguments, for `%run`.
         reset: line of a `%reset`, after which earlier names are gone.
         tree: the parsed text, where it has been parsed already.
     """
@@ -187,9 +190,17 @@ def _plain(code: str) -> str:
 def _line_magic(code: str, number: int, source: Source) -> str:
     name, _, rest = code.lstrip("%").partition(" ")
     rest = rest.strip()
-    if name == "time" and rest and parses(rest):
-        source.notes.append(Note(number, code, "`%time` is left out, the code after it counts"))
-        return rest
+    timed = _OPTIONS.sub("", rest)
+    if name in _RUNNING and timed and parses(timed):
+        source.notes.append(Note(number, code, f"`%{name}` is left out, the code after it counts"))
+        return timed
+    if name == "timeit" and _expression(timed):
+        # How often it ran nobody knows, so nothing that it changed can be built again.
+        source.notes.append(Note(number, code, "`%timeit` runs its code any number of times"))
+        return f"[({timed}) for _ in get_ipython().run_line_magic('timeit')]"
+    if name == "xdel" and rest.isidentifier():
+        source.notes.append(Note(number, code, f"deletes `{rest}`"))
+        return f"del {rest}"
     if name in {"env", "set_env"} and (match := re.match(r"(\w+)\s*[=\s]\s*(.+)$", rest)):
         source.notes.append(Note(number, code, f"sets the variable {match[1]}"))
         return f"import os; os.environ[{match[1]!r}] = {_expand(match[2])}"
@@ -201,7 +212,7 @@ def _line_magic(code: str, number: int, source: Source) -> str:
     elif name == "run":
         words = [word for word in rest.split() if not word.startswith("-")]
         if words:
-            source.runs[number] = words[0].strip("'\"")
+            source.runs[number] = " ".join(words)
             reason = f"runs `{words[0]}` in the notebook's namespace"
     elif name == "reset":
         source.reset = number
@@ -211,6 +222,12 @@ def _line_magic(code: str, number: int, source: Source) -> str:
         return f"import os; os.chdir({_expand(rest)})"
     source.notes.append(Note(number, code, reason))
     return f"pass  # {_plain(code)}"
+
+
+def _expression(text: str) -> bool:
+    """Whether `text` is one expression."""
+    tree = _parsed(text)
+    return tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr)
 
 
 def _expand(text: str) -> str:

@@ -271,7 +271,7 @@ class Needs:
             self.selection.demos.setdefault(index, "it talks with whoever runs the notebook")
             return
         if not change.sure:
-            if self.records[index].externals:
+            if self.records[index].externals or "get_ipython" in self.records[index].reads:
                 # It surely acts outside the process, which must not happen again at each start.
                 return
             self.selection.unsure.add(index)

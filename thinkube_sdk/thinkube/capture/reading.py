@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Reading:
         written: files that `%%writefile` made.
         unreadable: cells that don't parse.
         secrets: variables that such a cell would have filled.
+        ran: scripts that `%run` ran, by the name they were called.
     """
 
     machine: Follower
@@ -52,6 +54,7 @@ class Reading:
     written: dict[str, str] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
     secrets: dict[str, None] = field(default_factory=dict)
+    ran: list[tuple[str, Path]] = field(default_factory=list)
     stopped: list[tuple[Statement, str]] = field(default_factory=list)
 
     @property
@@ -138,7 +141,9 @@ def _surely_ran(statement: Statement, line: int) -> bool:
     node = statement.node
     last = statement.block.lines[line - 1].encode()[(node.end_col_offset or 0) :].strip()
     simple = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-    return statement.end == line and simple and last.startswith(b";") and bool(last.strip(b"; "))
+    raised = re.search(rb";\s*raise\s+(?:\w+\.)*(\w+)", last)
+    thrown = raised is not None and raised[1].decode() == statement.block.cell.error
+    return statement.end == line and (simple or thrown) and last.startswith(b";") and bool(last.strip(b"; "))
 
 
 def _forget(reading: Reading) -> None:
@@ -148,7 +153,11 @@ def _forget(reading: Reading) -> None:
     reading.machine.now.clear()
 
 
-def _run_file(reading: Reading, name: str, trace: Trace, modules: LocalModules) -> None:
+def _run_file(reading: Reading, command: str, trace: Trace, modules: LocalModules) -> None:
+    try:
+        name, *arguments = shlex.split(command)
+    except ValueError:
+        name, *arguments = command.split()
     path = trace.folder / name
     for candidate in (path, path.with_name(path.name + ".py"), path.with_name(path.name + ".ipynb")):
         if candidate.is_file():
@@ -157,6 +166,9 @@ def _run_file(reading: Reading, name: str, trace: Trace, modules: LocalModules) 
         return
     text = candidate.read_text(encoding="utf-8", errors="replace")
     if candidate.suffix != ".ipynb":
+        reading.ran.append((name, candidate))
+        if arguments and re.search(r"\b(argv|argparse|parse_args|fire|click|typer|docopt)\b", text):
+            text = f"import sys; sys.argv = {[name, *arguments]!r}\n{text}"
         _read_cell(reading, Cell(name, text), trace, modules)
         return
     try:

@@ -6,10 +6,13 @@ import ast
 import difflib
 import re
 from pathlib import Path
+from types import FunctionType, ModuleType
 
+from thinkube.capture.chance import calls_something
 from thinkube.capture.machine import HISTORY
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import Reading
+from thinkube.capture.stale import refuse_edited_script
 from thinkube.capture.trace import Trace
 from thinkube.model.capture import Origin
 from thinkube.model.errors import ObjectNotFound, SourceRefused
@@ -20,6 +23,9 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
     if name in selection.missing:
         _refuse_object(reading, name, trace)
     _refuse_missing_file(reading, selection, name, trace)
+    if trace.live is not None:
+        _refuse_edited(reading, selection, trace.live.namespace)
+        _refuse_before_reload(reading, selection, name)
     for index in sorted(selection.kept):
         statement, record = reading.statements[index], reading.records[index]
         where = Origin(statement.block.name, statement.start)
@@ -32,11 +38,18 @@ def refuse(reading: Reading, selection: Selection, name: str, trace: Trace) -> N
             )
         loose = sorted(record.loose - reading.machine.seeded - {"torch"})
         if trace.live is not None and loose and statement.pragma != "keep":
-            names = [n for n in record.binds if n in trace.live.namespace] or ["…"]
+            names = _variables([*record.binds, *record.reads], trace.live.namespace) or ["…"]
             raise SourceRefused(
                 f"`{name}` needs {where}, which draws random numbers from `{loose[0]}` without a seed: "
                 f"run again, it gives another value than the live one: {statement.text[:80]}",
                 f"Keep the live value with freeze={names[:1]!r}, set a seed, or add `# thinkube: keep`.",
+            )
+        if record.background and statement.pragma != "keep":
+            raise SourceRefused(
+                f"`{name}` needs {where}, which calls `{record.background}`: the task runs in the notebook's "
+                f"event loop, beside the cells, so what it did by now can't be repeated: "
+                f"{statement.text[:80]}",
+                "Await the coroutine itself: value = await f().",
             )
         for prompt in record.prompts:
             if prompt.kind == "input":
@@ -65,6 +78,8 @@ def _refuse_missing_file(reading: Reading, selection: Selection, name: str, trac
         return
     machine = reading.machine
     for index in sorted(selection.kept):
+        if reading.records[index].always == "sets up the process with `os.chdir`":
+            return
         for path in reading.records[index].opens:
             clean = path.removeprefix("./")
             known = machine.files.get(clean)
@@ -77,6 +92,50 @@ def _refuse_missing_file(reading: Reading, selection: Selection, name: str, trac
                     f"`{name}` needs {statement.block.name}, line {statement.start}, which reads `{path}`, "
                     f"and there is no such file in {trace.folder}.",
                     "Put the file beside the notebook, or write it in a cell.",
+                )
+
+
+def _variables(names: list[str], namespace: dict[str, object]) -> list[str]:
+    """Those of the names that hold data."""
+    return [n for n in names if n in namespace and not isinstance(namespace[n], (ModuleType, FunctionType))]
+
+
+def _refuse_edited(reading: Reading, selection: Selection, namespace: dict[str, object]) -> None:
+    """Scripts that `%run` ran and that say something else by now."""
+    kept = {reading.statements[index].block.name for index in selection.kept}
+    for name, path in reading.ran:
+        if name in kept:
+            own = {
+                bound
+                for bound, found in reading.machine.bindings.items()
+                if all(reading.statements[binding.index].block.name == name for binding in found)
+            }
+            refuse_edited_script(path, namespace, own)
+
+
+def _refuse_before_reload(reading: Reading, selection: Selection, name: str) -> None:
+    """Values that the old text of a module made, before the module was loaded again."""
+    is_local = reading.machine.is_local
+    last = {module: r.index for r in reading.records for module in r.reloads if is_local(module)}
+    for index in sorted(selection.kept) if last else ():
+        statement, record = reading.statements[index], reading.records[index]
+        if statement.pragma == "keep" or record.reloads or not calls_something(statement.node):
+            continue
+        used = {
+            value.name.partition(".")[0]
+            for read in record.reads
+            for binding in reading.machine.bindings.get(read, ())
+            if binding.index < index
+            for value in binding.values
+            if value.kind == "import"
+        }
+        for module in sorted(used):
+            if index < last.get(module, -1):
+                raise SourceRefused(
+                    f"`{name}` needs {Origin(statement.block.name, statement.start)}, which ran before "
+                    f"`{module}` was reloaded, so its value may come from the old text of {module}.py: "
+                    f"{statement.text[:80]}",
+                    "Run that cell again, keep its value with freeze=[…], or add `# thinkube: keep`.",
                 )
 
 

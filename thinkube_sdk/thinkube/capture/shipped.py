@@ -9,7 +9,7 @@ from thinkube.capture.credentials import refuse_credentials
 from thinkube.capture.local import LocalModules
 from thinkube.capture.needs import Selection
 from thinkube.capture.reading import NotebookFollower, Reading
-from thinkube.capture.stale import refuse_stale
+from thinkube.capture.stale import refuse_deleted, refuse_stale
 from thinkube.capture.trace import Trace
 from thinkube.capture.trees import walk
 from thinkube.model.capture import CapturedFile, Origin
@@ -31,9 +31,12 @@ def shipped_files(
         current = todo.pop()
         for module in imported_modules(current):
             found_at = machine.modules.find(module)
+            if trace.live is not None and found_at is None:
+                refuse_deleted(module.partition(".")[0], trace.folder)
             if trace.live is not None and found_at is not None:
                 base = trace.folder / found_at
-                refuse_stale([base] if base.suffix == ".py" else sorted(base.rglob("*.py")))
+                files_of_it = [base] if base.suffix == ".py" else sorted(base.rglob("*.py"))
+                refuse_stale(files_of_it, _patched(reading))
             for path, content in machine.modules.files(module).items():
                 if path in files:
                     continue
@@ -54,6 +57,17 @@ def shipped_files(
     for name in sorted(path_constants([*nodes, *local]) - rebuilt):
         files.update(_data(name, trace.folder, machine.modules))
     return tuple(files[path] for path in sorted(files)), local
+
+
+def _patched(reading: Reading) -> set[str]:
+    """Attributes that some statement of the notebook binds."""
+    return {
+        part.attr
+        for statement in reading.statements
+        if not isinstance(statement.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        for part in walk(statement.node)
+        if isinstance(part, ast.Attribute) and isinstance(part.ctx, (ast.Store, ast.Del))
+    }
 
 
 def imported_modules(nodes: list[ast.AST]) -> list[str]:

@@ -198,6 +198,8 @@ RANDOM = {
     "numpy.random": re.compile(r"^numpy\.random\.(?!default_rng|Generator|RandomState)\w+$"),
     "torch": re.compile(r"^torch\.(manual_seed|seed|rand\w*|normal|multinomial|bernoulli|randperm)$"),
 }
+# What only works while an event loop runs, and outlives the statement.
+BACKGROUND = words("asyncio.create_task asyncio.ensure_future asyncio.get_running_loop asyncio.current_task")
 SEEDS = re.compile(r"(^|\.)(seed|manual_seed|setstate|set_state|set_seed)$")
 SEEDS_ALL = re.compile(r"\.(set_seed|seed_everything|enable_full_determinism|set_random_seed)$")
 PROMPTS = words("input getpass getpass.getpass getpass.unix_getpass pwinput.pwinput")

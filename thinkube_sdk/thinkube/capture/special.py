@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
-from thinkube.capture.machine import Machine, library, reach
+from thinkube.capture.chance import Chance
+from thinkube.capture.machine import library, reach
 from thinkube.capture.values import NOTHING, Prompt, Value, Values
 
 _PATH = re.compile(r"^(?![a-z]+://)[\w./ ~-]*[\w/-]\.[A-Za-z]\w{0,7}$|^\.{0,2}/?[\w./-]+/$")
@@ -28,7 +29,7 @@ PLACEHOLDER = re.compile(
 )
 
 
-class Special(Machine):
+class Special(Chance):
     """Calls that no table of effects can describe."""
 
     def special_call(self, node: ast.expr, name: str, arguments: Arguments, bare: bool) -> Values | None:
@@ -182,6 +183,11 @@ class Special(Machine):
             return arguments.positional[0]
         return frozenset((self.imported("builtins.globals()"),))
 
+    def _from_namespace(self, node: ast.expr, arguments: Arguments) -> Values:
+        names = [v.name for v in arguments.positional[0] if v.kind == "text"] if arguments.positional else []
+        found = frozenset().union(*(self.lookup(name, node.lineno) for name in names if name in self.now))
+        return found | arguments.solid
+
     def _import_module(self, node: ast.expr, arguments: Arguments) -> Values:
         names = [v.name for v in arguments.positional[0] if v.kind == "text"] if arguments.positional else []
         if not names:
@@ -192,6 +198,7 @@ class Special(Machine):
     def _reload(self, _node: ast.expr, arguments: Arguments) -> Values:
         for value in arguments.solid:
             if value.kind == "import":
+                self.record.reloads.add(value.name.partition(".")[0])
                 self.change((self.imported(library(value.name)),))
         return arguments.solid
 
@@ -266,6 +273,8 @@ _SPECIAL = {
     "globals": "_namespace",
     "locals": "_namespace",
     "vars": "_namespace",
+    "globals().get": "_from_namespace",
+    "globals().__getitem__": "_from_namespace",
     "__import__": "_import_module",
     "importlib.import_module": "_import_module",
     "importlib.reload": "_reload",

@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 
 from thinkube.model.errors import SourceRefused
 
 
-def refuse_stale(paths: Iterable[Path]) -> None:
+def refuse_stale(paths: Iterable[Path], patched: Collection[str] = ()) -> None:
     """Refuse local modules whose file was edited after the kernel imported it.
+
+    Args:
+        paths: files of the modules.
+        patched: attributes that the notebook itself binds somewhere.
 
     Raises:
         SourceRefused: what would ship is not what the live object runs on.
@@ -25,7 +29,7 @@ def refuse_stale(paths: Iterable[Path]) -> None:
     }
     for path in paths:
         module = loaded.get(path.resolve())
-        if module is not None and _edited(path, module):
+        if module is not None and _edited(path, module, patched):
             raise SourceRefused(
                 f"{path.name} was edited after this kernel imported it, so the live object runs on the old "
                 f"text.",
@@ -33,7 +37,45 @@ def refuse_stale(paths: Iterable[Path]) -> None:
             )
 
 
-def _edited(path: Path, module: ModuleType) -> bool:
+def refuse_deleted(name: str, folder: Path) -> None:
+    """Refuse a local module that the kernel imported and whose file is gone.
+
+    Raises:
+        SourceRefused: there is nothing to ship.
+    """
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if isinstance(file, str) and Path(file).parent == folder and not Path(file).exists():
+        raise SourceRefused(
+            f"{Path(file).name} was deleted after this kernel imported it, so it can't ship.",
+            "Put the file back, or write what it held into a cell.",
+        )
+
+
+def refuse_edited_script(path: Path, namespace: Mapping[str, object], own: Collection[str]) -> None:
+    """Refuse a script that was edited after `%run` ran it.
+
+    Args:
+        path: the script.
+        namespace: the notebook's variables.
+        own: names that nothing but the script binds.
+
+    Raises:
+        SourceRefused: what the script says now isn't what it bound.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+        code = compile(tree, str(path), "exec")
+    except (SyntaxError, ValueError, OSError):
+        return
+    bound = SimpleNamespace(**{name: namespace[name] for name in own if name in namespace})
+    if _other_code(code, vars(bound), "__main__", ()) or _other_values(tree, bound, ()):
+        raise SourceRefused(
+            f"{path.name} was edited after `%run` ran it, so the live object comes from the old text.",
+            f"Run the cell with `%run {path.name}` again, and those that use what it binds.",
+        )
+
+
+def _edited(path: Path, module: ModuleType, patched: Collection[str]) -> bool:
     cached = getattr(module.__spec__, "cached", None)
     if isinstance(cached, str) and Path(cached).is_file():
         flags, stamp, size = struct.unpack("<III", Path(cached).read_bytes()[4:16])
@@ -45,20 +87,29 @@ def _edited(path: Path, module: ModuleType) -> bool:
         code = compile(tree, str(path), "exec")
     except (SyntaxError, ValueError):
         return True
-    return _other_code(code, module) or _other_values(tree, module)
+    return _other_code(code, vars(module), module.__name__, patched) or _other_values(tree, module, patched)
 
 
-def _other_code(code: CodeType, module: ModuleType) -> bool:
-    """Whether a top-level function has other code than the file."""
+def _other_code(code: CodeType, live: Mapping[str, object], module: str, patched: Collection[str]) -> bool:
+    """Whether a function or a method has other code than the file."""
+    parts: dict[str, list[CodeType]] = {}
     for part in code.co_consts:
-        if isinstance(part, CodeType):
-            live = getattr(module, part.co_name, None)
-            if (
-                isinstance(live, FunctionType)
-                and live.__module__ == module.__name__
-                and not _same(live.__code__, part)
-            ):
+        if isinstance(part, CodeType) and part.co_name not in patched:
+            parts.setdefault(part.co_name, []).append(part)
+    for name, written in parts.items():
+        value = live.get(name)
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        if isinstance(value, FunctionType) and value.__module__ == module:
+            if not any(_same(value.__code__, part) for part in written):
                 return True
+        elif (
+            isinstance(value, type)
+            and value.__module__ == module
+            and len(written) == 1
+            and _other_code(written[0], vars(value), module, patched)
+        ):
+            return True
     return False
 
 
@@ -80,7 +131,7 @@ def _same(one: CodeType, other: CodeType) -> bool:
     return True
 
 
-def _other_values(tree: ast.Module, module: ModuleType) -> bool:
+def _other_values(tree: ast.Module, module: object, patched: Collection[str]) -> bool:
     """Whether a name that the file binds once, to a plain value, has another one in the kernel."""
     bound: dict[str, list[object]] = {}
     for node in ast.walk(tree):
@@ -101,6 +152,7 @@ def _other_values(tree: ast.Module, module: ModuleType) -> bool:
         len(values) == 1
         and stores.count(name) == 1
         and name not in globals_too
+        and name not in patched
         and getattr(module, name, values[0]) != values[0]
         for name, values in bound.items()
     )

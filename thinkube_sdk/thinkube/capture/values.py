@@ -170,6 +170,8 @@ class Record:
         stars: modules whose every name it imports.
         draws: random states it advances; `loose` are those it takes values from.
         hidden: names it binds by their text, which no reader of the source sees, and where to find them.
+        background: what starts work in the notebook's event loop that it does not wait for.
+        reloads: modules it loads again.
         awaits: whether it awaits at the notebook's own level.
     """
 
@@ -195,6 +197,8 @@ class Record:
     draws: set[str] = field(default_factory=set)
     shows: bool = False
     awaits: bool = False
+    background: str = ""
+    reloads: set[str] = field(default_factory=set)
     dotenv: bool = False
     hints: set[str] = field(default_factory=set)
     hidden: dict[str, str] = field(default_factory=dict)
