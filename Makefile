@@ -7,7 +7,7 @@ SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc') pypro
 
 CLUSTER := tests/cluster/cluster.py
 
-.PHONY: help demo test test-training test-cluster lint bench develop pins clean
+.PHONY: help demo test test-training test-cluster test-images wheel lint bench develop pins clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -30,7 +30,7 @@ demo: $(VENV)/installed ## Run notebooks/quickstart.ipynb from cell to running a
 	@$(BIN)/python notebooks/demo.py
 
 test: lint ## Check the code and run the tests against the installed wheel
-	@$(BIN)/python -m pytest $(or $(TESTS),--ignore=tests/training --ignore=tests/kubernetes)
+	@$(BIN)/python -m pytest $(or $(TESTS),$(addprefix --ignore=tests/,training kubernetes images))
 
 test-training: $(VENV)/installed ## Fine-tune for real, on Unsloth's CPU path (makes a 5 GB environment)
 	@$(BIN)/python -m pytest tests/training
@@ -39,6 +39,13 @@ test-training: $(VENV)/installed ## Fine-tune for real, on Unsloth's CPU path (m
 test-cluster: $(VENV)/installed ## Deploy to a real Kubernetes (KUBECONFIG and THINKUBE_TEST_REGISTRY name another than our own)
 	@if [ -n "$$KUBECONFIG" ] && [ -n "$$THINKUBE_TEST_REGISTRY" ]; then $(BIN)/python -m pytest tests/kubernetes; else \
 		trap '$(PYTHON) $(CLUSTER) down' EXIT; $(PYTHON) $(CLUSTER) up && $(BIN)/python -m pytest tests/kubernetes; fi
+test-images: $(VENV)/installed wheel ## Build the CPU images with buildah and run their tests inside (root, Debian)
+	@which buildah debootstrap > /dev/null || { apt-get update -qq && apt-get install -qq -y buildah debootstrap; }
+	@$(BIN)/python -m pytest tests/images
+
+wheel: $(VENV)/environment ## Build the wheel into dist/, where images take it from
+	@rm -rf dist
+	@$(BIN)/uv build --quiet --wheel --out-dir dist
 
 lint: $(VENV)/installed ## Style, types, and the layers
 	@$(BIN)/ruff check .
@@ -54,10 +61,21 @@ develop: ## An editable installation in .venv
 	@.venv/bin/python -m pip install --quiet $$(grep '^uv==' requirements/development.txt)
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements/development.txt -e .
 
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url
+NOTEBOOK = pyproject.toml --extra notebook --extra kubernetes --extra finetune images/jupyter-ml-cpu/requirements.in
+
 pins: $(VENV)/environment ## Rewrite the pinned requirements
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 pyproject.toml \
-		--extra agents --extra serving --extra stack --extra notebook --group dev \
-		--no-header --no-annotate --no-emit-index-url --output-file requirements/development.txt
+	@$(COMPILE) pyproject.toml --extra agents --extra serving --extra stack --extra notebook --group dev \
+		--output-file requirements/development.txt
+	@$(COMPILE) $(NOTEBOOK) -c requirements/development.txt -o images/jupyter-ml-cpu/requirements.txt
+	@$(COMPILE) $(NOTEBOOK) --extra agents -c requirements/development.txt -c images/jupyter-ml-cpu/requirements.txt \
+		-o images/jupyter-agent-dev/requirements.txt
+	@$(COMPILE) images/jupyter-ml-cpu/requirements.txt images/jupyter-ml-gpu/requirements.in \
+		-o images/jupyter-ml-gpu/requirements.txt
+	@$(COMPILE) images/jupyter-fine-tuning/requirements.in -c requirements/training.txt \
+		-o images/jupyter-fine-tuning/requirements.txt
+	@$(COMPILE) images/jupyter-inference/requirements.in -o images/jupyter-inference/requirements.txt
 
 clean: ## Remove what make built (user data under THINKUBE_HOME stays)
 	rm -rf $(BUILD) .mypy_cache .ruff_cache .import_linter_cache
