@@ -19,7 +19,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import images
 import network
 import programs
 from machine import (
@@ -40,6 +39,8 @@ from machine import (
     stop,
     wait_for,
 )
+
+import images
 
 STOPPED = (
     "workflow-controller", "kwok", "kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager",
