@@ -30,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(variable)
         patch.setenv("THINKUBE_HOME", str(folder))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # the tester's contexts stay out of it
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")  # and the tester's keyring
         yield folder
 
 

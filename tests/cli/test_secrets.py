@@ -78,3 +78,57 @@ def test_every_verb_explains_itself(environment: dict[str, str], verb: str):
     told = thinkube(environment, "secret", verb, "--help").stdout
     assert f"Example: thinkube secret {verb}" in told
     assert "--json" in told
+
+
+@pytest.fixture
+def keyring(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """An environment with a keyring that is a file, of keyrings.alt."""
+    return {
+        **environment,
+        "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+    }
+
+
+def test_a_keyring_keeps_the_value_and_the_file_its_name(keyring: dict[str, str], tmp_path: Path):
+    file = tmp_path / "thinkube" / "secrets.json"
+    without = {**keyring, "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+    assert thinkube(without, "secret", "set", "SEARCH_KEY", typed="tvly-before\n").returncode == 0
+    told = thinkube(keyring, "secret", "set", "SEARCH_KEY", typed="tvly-0123456789\n")
+    assert "in the keyring" in told.stdout, told.stderr
+    assert "tvly" not in file.read_text(), "a value that moves to the keyring leaves the file"
+    code = 'import thinkube as tk; print(tk.secret("SEARCH_KEY") == "tvly-0123456789")'
+    read = subprocess.run([sys.executable, "-c", code], env=keyring, capture_output=True, check=True)
+    assert read.stdout.strip() == b"True"
+    (listed,) = json.loads(thinkube(keyring, "secret", "list", "--json").stdout)
+    assert listed["name"] == "SEARCH_KEY"
+    assert listed["source"].startswith("the keyring")
+    # Without the keyring the name is known and the value is not: said, and never another's value.
+    gone = thinkube(without, "secret", "list", "--json")
+    assert "not there any more" in json.loads(gone.stdout)[0]["source"]
+    assert subprocess.run([sys.executable, "-c", code], env=without, capture_output=True).returncode == 1
+    assert thinkube(keyring, "secret", "delete", "SEARCH_KEY").returncode == 0
+    assert json.loads(file.read_text()) == {"version": 1, "secrets": {}, "keyring": []}
+    kept = (tmp_path / "data" / "python_keyring" / "keyring_pass.cfg").read_text()
+    assert "SEARCH" not in kept.upper().replace("_5F", "_")
+
+
+def test_a_keyring_that_is_locked_is_named_and_nothing_is_lost(keyring: dict[str, str], tmp_path: Path):
+    (tmp_path / "locked.py").write_text(
+        "from keyring.backend import KeyringBackend\n"
+        "from keyring.errors import KeyringLocked\n"
+        "class Locked(KeyringBackend):\n"
+        "    priority = 5\n"
+        "    def get_password(self, service, name): raise KeyringLocked('locked by its owner')\n"
+        "    set_password = delete_password = lambda self, *_: self.get_password('', '')\n"
+    )
+    locked = {**keyring, "PYTHON_KEYRING_BACKEND": "locked.Locked", "PYTHONPATH": str(tmp_path)}
+    assert thinkube(keyring, "secret", "set", "SEARCH_KEY", typed="tvly-0123456789\n").returncode == 0
+    for verb in (("set", "OTHER_KEY"), ("delete", "SEARCH_KEY")):
+        refused = thinkube(locked, "secret", *verb, typed="value-0123456789\n")
+        assert refused.returncode == 1
+        assert "locked by its owner" in refused.stderr
+        assert "Unlock it" in refused.stderr
+        assert "value-0123456789" not in refused.stdout + refused.stderr
+    (listed,) = json.loads(thinkube(keyring, "secret", "list", "--json").stdout)
+    assert listed["name"] == "SEARCH_KEY"

@@ -20,9 +20,9 @@ def set_secret(context: typer.Context, name: Name, as_json: Json = False) -> Non
     from thinkube.services.secrets import checked, store
 
     checked(name)
-    store(name, _value(name, in_notebook=isinstance(context.obj, Notebook)))
-    print_json({"stored": name}) if as_json else typer.echo(
-        f'{name} is stored. Read it with tk.secret("{name}").'
+    where = store(name, _value(name, in_notebook=isinstance(context.obj, Notebook)))
+    print_json({"stored": name, "where": where}) if as_json else typer.echo(
+        f'{name} is stored in {where}. Read it with tk.secret("{name}").'
     )
 
 

@@ -1,5 +1,6 @@
-"""Secrets by name: an environment variable, else a file that its owner alone can read.
+"""Secrets by name: an environment variable, else the system's keyring, else a file its owner alone can read.
 
+The file also holds the names of what the keyring keeps: a keyring can't be asked for them.
 Nothing here shows a value: not a repr, not an error, not a list.
 """
 
@@ -11,11 +12,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from thinkube.model.errors import ConfigurationError, SecretNotFound, UsageError
 from thinkube.model.settings import home
+from thinkube.services import keyrings
 from thinkube.services.state import write_private
 
 VERSION = 1
@@ -55,7 +57,7 @@ def secret(name: str) -> str:
     value = known(checked(name))
     if value is None:
         raise SecretNotFound(
-            f"There is no secret {name}: no environment variable has that name, {_path()} doesn't hold it.",
+            f"There is no secret {name}: no environment variable has that name, {_path()} knows of none.",
             f"Store it with `thinkube secret set {name}`.",
         )
     return value
@@ -65,27 +67,47 @@ def known(name: str) -> str | None:
     """The value of a secret, or None."""
     if value := os.environ.get(name):
         return value
-    return _read().get(name)
+    file = _read()
+    return keyrings.get(name) if name in file.in_keyring else file.values.get(name)
 
 
 def stored() -> tuple[SecretName, ...]:
     """The stored secrets' names; a variable of the same name wins over a stored value."""
-    return tuple(
-        SecretName(name, f"the environment variable {name}" if os.environ.get(name) else str(_path()))
-        for name in sorted(_read())
-    )
+    file = _read()
+    ring = keyrings.backend() if file.in_keyring else None
+
+    def source(name: str) -> str:
+        if os.environ.get(name):
+            return f"the environment variable {name}"
+        if name not in file.in_keyring:
+            return str(_path())
+        return keyrings.title(ring) if ring else "a keyring that is not there any more"
+
+    return tuple(SecretName(name, source(name)) for name in sorted({*file.values, *file.in_keyring}))
 
 
-def store(name: str, value: str) -> None:
-    """Keep a secret on this machine.
+def store(name: str, value: str) -> str:
+    """Keep a secret on this machine: in the system's keyring if there is one, else in the file.
+
+    Returns:
+        Where it is kept, in words.
 
     Raises:
         UsageError: that can't be a secret's name, or there is no value.
+        ConfigurationError: the keyring is locked, or the file can't be used.
     """
     if not value or "\0" in value:
         raise UsageError(f"There is no value for {checked(name)}.", "Type it, or give it on standard input.")
+    checked(name)
     with _exclusive():
-        _write({**_read(), checked(name): value})
+        file = _read()
+        others = {each: kept for each, kept in file.values.items() if each != name}
+        if (ring := keyrings.backend()) is not None:
+            keyrings.put(ring, name, value)
+            _write(_File(others, file.in_keyring | {name}))
+            return keyrings.title(ring)
+        _write(_File({**others, name: value}, file.in_keyring - {name}))
+        return str(_path())
 
 
 def delete(name: str) -> None:
@@ -93,14 +115,18 @@ def delete(name: str) -> None:
 
     Raises:
         SecretNotFound: none of that name is stored.
+        ConfigurationError: the keyring is locked, or the file can't be used.
     """
     with _exclusive():
-        left = _read()
-        if left.pop(name, None) is None:
+        file = _read()
+        if name not in file.values and name not in file.in_keyring:
             raise SecretNotFound(
                 f"No secret {name} is stored.", "`thinkube secret list` shows those that are."
             )
-        _write(left)
+        if name in file.in_keyring:
+            keyrings.remove(name)
+        left = {each: kept for each, kept in file.values.items() if each != name}
+        _write(_File(left, file.in_keyring - {name}))
 
 
 def checked(name: str) -> str:
@@ -115,6 +141,14 @@ def checked(name: str) -> str:
             "Name it like TAVILY_API_KEY; the value is asked for.",
         )
     return name
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the file holds: values, and names of values that the keyring keeps."""
+
+    values: dict[str, str] = field(repr=False)
+    in_keyring: frozenset[str] = frozenset()
 
 
 def _path() -> Path:
@@ -134,11 +168,12 @@ def _exclusive() -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(secrets: dict[str, str]) -> None:
-    write_private(_path(), json.dumps({"version": VERSION, "secrets": secrets}, indent=2) + "\n")
+def _write(file: _File) -> None:
+    document = {"version": VERSION, "secrets": file.values, "keyring": sorted(file.in_keyring)}
+    write_private(_path(), json.dumps(document, indent=2) + "\n")
 
 
-def _read() -> dict[str, str]:
+def _read() -> _File:
     path = _path()
     try:
         with path.open(encoding="utf-8") as file:
@@ -149,17 +184,19 @@ def _read() -> dict[str, str]:
                 )
             text = file.read()
     except FileNotFoundError:
-        return {}
+        return _File({})
     return _parse(path, text)
 
 
-def _parse(path: Path, text: str) -> dict[str, str]:
+def _parse(path: Path, text: str) -> _File:
     try:
         document = json.loads(text)
-        version, secrets = document["version"], document["secrets"]
-        valid = isinstance(secrets, dict) and all(isinstance(value, str) for value in secrets.values())
-    except (ValueError, KeyError, TypeError):
-        version, secrets, valid = VERSION, {}, False
+        version, secrets, in_keyring = document["version"], document["secrets"], document.get("keyring", [])
+        valid = isinstance(secrets, dict) and all(
+            isinstance(text, str) for text in (*secrets.values(), *in_keyring)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        version, secrets, in_keyring, valid = VERSION, {}, [], False
     if version != VERSION:
         raise ConfigurationError(
             f"{path} has version {version}; this Thinkube reads version {VERSION}.",
@@ -171,4 +208,4 @@ def _parse(path: Path, text: str) -> dict[str, str]:
             f"{path} can't be read as the file of secrets.",
             "Delete it and set the secrets again with `thinkube secret set`.",
         )
-    return dict(secrets)
+    return _File(dict(secrets), frozenset(in_keyring))
