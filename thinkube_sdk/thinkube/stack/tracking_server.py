@@ -49,7 +49,10 @@ def main(port: int, password: str) -> None:
     from mlflow.server import auth
     from mlflow.server.handlers import initialize_backend_stores
 
+    from thinkube.stack.tracking_upgrade import upgrade
+
     store = os.environ["_MLFLOW_SERVER_FILE_STORE"]
+    upgrade(Path(store.removeprefix("sqlite:///")))
     initialize_backend_stores(store, store, os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"])
     app = auth.create_app()
     # The data may be older than the password: after the state file was lost.
