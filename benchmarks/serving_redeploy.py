@@ -31,9 +31,10 @@ def agent(question: str) -> dict[str, object]:
 class Client(threading.Thread):
     """One connection that is kept, raw, so that nothing is tried again behind our back."""
 
-    def __init__(self, port: int, requests: int, seen: Counter[str]) -> None:
+    def __init__(self, port: int, key: str, requests: int, seen: Counter[str]) -> None:
         super().__init__()
         self._port = port
+        self._key = key
         self._requests = requests
         self._seen = seen
         self.lost: list[str] = []
@@ -42,7 +43,8 @@ class Client(threading.Thread):
     def run(self) -> None:
         connection: socket.socket | None = None
         body = b'{"input": "?"}'
-        request = b"POST /invoke HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        head = f"POST /invoke HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self._key}\r\n"
+        request = head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
         for _ in range(self._requests):
             started = time.perf_counter()
             try:
@@ -104,7 +106,7 @@ def measure(clients: int, requests: int) -> dict[str, Any]:
     deployment = deploy(1)
     seen: Counter[str] = Counter()
     port = int(deployment.url.rsplit(":", 1)[1])
-    threads = [Client(port, requests // clients, seen) for _ in range(clients)]
+    threads = [Client(port, deployment.key, requests // clients, seen) for _ in range(clients)]
     began = time.monotonic()
     for thread in threads:
         thread.start()

@@ -68,6 +68,13 @@ def test_deploy_ask_change_roll_back_delete(home: Path) -> None:
     assert (deployment.url, deployment.release.version) == (url, 2)
     assert [release.version for release in deployment.history()] == [1, 2]
 
+    changed = deployment.diff()
+    assert changed.labels == ("release 1", "release 2")
+    assert '-GREETING = "Hello"' in "".join(changed.code.values())
+    assert not deployment.diff(1, 1)
+    with pytest.raises(UsageError, match="no release before 1"):
+        deployment.diff(after=1)
+
     deployment.rollback()
     assert deployment.ask("Ada") == "Hello, Ada!"
     deployment.rollback(2)

@@ -17,7 +17,7 @@ from tests.targets.conftest import Trials, processes, runs, until
 from thinkube.model.errors import DeploymentError, DeploymentNotFound
 from thinkube.targets.failure import NotReady
 from thinkube.targets.process import control, record
-from thinkube.targets.process.target import supervise
+from thinkube.targets.process.target import ProcessTarget, supervise
 from thinkube.targets.rollout import resume, stop_all
 from thinkube.targets.target import Rollout
 
@@ -26,8 +26,13 @@ def version_agent(number: int, extra: str = "") -> str:
     return f"import os, time\n{extra}\ndef agent(question: str) -> str:\n    return 'version {number}'\n"
 
 
-def ask(url: str) -> str:
-    return str(httpx.post(f"{url}/invoke", json={"input": "?"}, timeout=20).json()["output"])
+def authorized(name: str = "trial") -> dict[str, str]:
+    return {"authorization": f"Bearer {ProcessTarget().keys(name).own()}"}
+
+
+def ask(url: str, name: str = "trial") -> str:
+    reply = httpx.post(f"{url}/invoke", json={"input": "?"}, headers=authorized(name), timeout=20)
+    return str(reply.json()["output"])
 
 
 def test_a_release_serves_on_a_port_that_stays(trials: Trials) -> None:
@@ -84,7 +89,7 @@ class Load:
             thread.start()
 
     def _ask(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=20) as client:
+        with httpx.Client(base_url=self._url, headers=authorized(), timeout=20) as client:
             while not self._stop.is_set():
                 try:
                     reply = client.post("/invoke", json={"input": "?"})
@@ -147,7 +152,7 @@ def test_a_crash_loop_is_visible_and_a_new_release_ends_it(trials: Trials, tmp_p
     os.kill(status.pid, signal.SIGKILL)
     until(lambda: trials.target.status("trial").state == "crash loop", 30)
     assert "disk is gone" in trials.target.status("trial").detail
-    told = httpx.post(f"{status.url}/invoke", content=b"x" * 1_000_000, timeout=20)
+    told = httpx.post(f"{status.url}/invoke", content=b"x" * 1_000_000, headers=authorized(), timeout=20)
     assert (told.status_code, told.json()["error"]["type"]) == (503, "unavailable")
     assert "retry-after" in told.headers
     assert trials.roll_out(version_agent(2)).state == "running"
@@ -186,7 +191,7 @@ def test_delete_leaves_nothing(trials: Trials) -> None:
     status = trials.roll_out(version_agent(1, "import subprocess; subprocess.Popen(['sleep', '600'])"))
     trials.target.delete("trial")
     assert not (trials.home / "deployments" / "trial").exists()
-    assert processes(str(trials.home)) == []
+    until(lambda: processes(str(trials.home)) == [], 5)  # the guard ends when it hears that the last has
     with pytest.raises(httpx.ConnectError):
         httpx.get(status.url)
     with pytest.raises(DeploymentNotFound):

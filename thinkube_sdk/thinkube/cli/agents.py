@@ -231,6 +231,24 @@ def history(name: Name, on: On = None, as_json: Json = False) -> None:
     print_rich(table)
 
 
+def diff(
+    context: typer.Context,
+    name: Name,
+    before: Annotated[
+        int | None, typer.Argument(metavar="[A]", help="The older release; the one before B if not given.")
+    ] = None,
+    after: Annotated[
+        int | None, typer.Argument(metavar="[B]", help="The newer; the one that runs if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two releases: code, lock and configuration."""
+    from thinkube.targets.deploy import deployment
+
+    found = deployment(name).diff(before, after)
+    print_json(found.to_dict()) if as_json else show(context, found)
+
+
 def rollback(
     name: Name,
     to: Annotated[
@@ -265,5 +283,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: thinkube logs docs-agent --follow")(logs)
     app.command(epilog='Example: thinkube ask docs-agent "What does zip do?"')(ask)
     app.command(epilog="Example: thinkube history docs-agent")(history)
+    app.command(epilog="Example: thinkube diff docs-agent 1 2")(diff)
     app.command(epilog="Example: thinkube rollback docs-agent --to 2")(rollback)
     app.command(epilog="Example: thinkube delete docs-agent")(delete)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thinkube.cli import agents, contexts, doctor, jobs, secrets, services, stack
+from thinkube.cli import agents, contexts, doctor, jobs, keys, secrets, services, stack
 from thinkube.cli.output import Notebook, print_error
 from thinkube.model.errors import ConfigurationError, ThinkubeError
 from thinkube.model.settings import home
@@ -44,6 +44,7 @@ def _frame(
 
 services.add_to(app)
 agents.add_to(app)
+keys.add_to(app)
 jobs.add_to(app)
 stack.add_to(app)
 contexts.add_to(app)

@@ -45,7 +45,32 @@ UPLOAD_SECONDS = Setting(
 )
 JOBS_AT_ONCE = Setting("THINKUBE_JOBS_AT_ONCE", "1", "How many local jobs without a GPU run at once.")
 
+REQUEST_RATE = Setting(
+    "THINKUBE_REQUEST_RATE",
+    "no limit",
+    "How many requests a second a caller may send to a deployed agent; as many as in ten seconds at once.",
+)
+AUTH = Setting("THINKUBE_AUTH", "on", "`off` lets everyone who can reach a deployed agent call it.")
+KEYS = Setting("THINKUBE_KEYS", "the deployment's own", "The file of an agent's keys, as digests.")
+API_KEYS = Setting(
+    "THINKUBE_API_KEYS",
+    "none",
+    "Keys of an agent that runs by itself, with commas between.",
+)
+OIDC_ISSUER = Setting("THINKUBE_OIDC_ISSUER", "none", "The OpenID Connect issuer whose tokens are taken.")
+OIDC_AUDIENCE = Setting(
+    "THINKUBE_OIDC_AUDIENCE", "the deployment's name", "What its tokens' `aud` has to hold."
+)
+OIDC_GROUPS = Setting(
+    "THINKUBE_OIDC_GROUPS", "everyone", "Groups, with commas between; a token's `groups` has to hold one."
+)
+CORS_ORIGINS = Setting(
+    "THINKUBE_CORS_ORIGINS", "none", "Origins, with commas between, whose pages may call an agent."
+)
+ACCESS = (AUTH, KEYS, API_KEYS, OIDC_ISSUER, OIDC_AUDIENCE, OIDC_GROUPS, CORS_ORIGINS, REQUEST_RATE)
+
 SETTINGS = (
+    *ACCESS,
     HOME,
     CACHE,
     CONTEXT,

@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from thinkube.model.errors import ConfigurationError, UsageError
+from thinkube.model.private import write_private
 from thinkube.model.settings import CONTEXT, config_file
 from thinkube.services import context_file
 from thinkube.services.context_file import Kubernetes, Place
-from thinkube.services.state import write_private
 
 LOCAL = "local"
 IN_CLUSTER = "in-cluster"

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thinkube.model.errors import ConfigurationError, SecretNotFound, UsageError
+from thinkube.model.private import write_private
 from thinkube.model.settings import home
 from thinkube.services import keyrings
-from thinkube.services.state import write_private
 
 VERSION = 1
 

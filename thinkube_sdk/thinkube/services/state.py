@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from thinkube.model.errors import ConfigurationError
+from thinkube.model.private import write_private
 from thinkube.model.settings import home
 
 VERSION = 1
@@ -123,17 +124,6 @@ def write(state: State) -> None:
     path = state_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(path, json.dumps(document, indent=2) + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole; its owner alone can read it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def supervised() -> bool:

@@ -78,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
             _copy(options.bundle, options.work)
         entry = load(options.work or options.bundle)
         candidate = prepare(entry, options.name or entry.manifest.name)
+        if options.socket_fd is None:
+            candidate.admit(options.host)
     except (EntryFailed, StartFailed) as error:
         event("not started", logging.ERROR, raised=error.__cause__, reason=error.report["message"])
         if options.report is not None:

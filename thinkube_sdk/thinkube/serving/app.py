@@ -16,13 +16,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thinkube.serving.log import event, trace_id
+from thinkube.serving.log import caller, event, trace_id
 from thinkube.serving.native import invoke, stream
 from thinkube.serving.openai import chat_completions, models
 from thinkube.serving.runtime import ClientGone, Runtime
 from thinkube.serving.wire import Refused, reply
 
-QUIET = ("/healthz", "/readyz")
+QUIET = ("/healthz", "/readyz", "/metrics")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -40,6 +40,7 @@ def application(runtime: Runtime) -> ASGIApp:
             Route("/stream", _endpoint(stream), methods=["POST"]),
             Route("/v1/chat/completions", _endpoint(chat_completions), methods=["POST"]),
             Route("/v1/models", _endpoint(models)),
+            Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/openapi.json", openapi),
@@ -50,7 +51,7 @@ def application(runtime: Runtime) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.runtime = runtime
-    return Observed(app, runtime)
+    return Observed(runtime.access.around(app), runtime)
 
 
 async def healthz(_request: Request) -> Response:
@@ -64,6 +65,12 @@ async def readyz(request: Request) -> Response:
         {"status": status, "name": runtime.name, "release": runtime.release},
         status=503 if runtime.draining else 200,
     )
+
+
+async def metrics(request: Request) -> Response:
+    runtime: Runtime = request.app.state.runtime
+    content, media_type = runtime.metrics.text(request.headers.get("accept", ""))
+    return Response(content, headers={"content-type": media_type})
 
 
 async def openapi(request: Request) -> Response:
@@ -116,7 +123,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         trace = _trace(scope)
-        token = trace_id.set(trace)
+        token, nobody = trace_id.set(trace), caller.set(None)
         start = time.perf_counter()
         status = 0
 
@@ -138,10 +145,13 @@ class Observed:
                 refusal = Refused(500, "internal_error", f"The log has the details under the id {trace}.")
                 await reply(refusal.body(trace), status=500)(scope, receive, observed)
         finally:
+            seconds = time.perf_counter() - start
+            self._runtime.metrics.count(scope, status, seconds)
             if scope["path"] not in QUIET or status >= 400:
-                milliseconds = round((time.perf_counter() - start) * 1000, 2)
+                milliseconds = round(seconds * 1000, 2)
                 event("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
             trace_id.reset(token)
+            caller.reset(nobody)
 
 
 def _trace(scope: Scope) -> str:

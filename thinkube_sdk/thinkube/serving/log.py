@@ -12,6 +12,7 @@ from typing import Any
 
 LOGGER = logging.getLogger("thinkube.serving")
 trace_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("thinkube_trace_id", default=None)
+caller: contextvars.ContextVar[str | None] = contextvars.ContextVar("thinkube_caller", default=None)
 
 
 class JsonLines(logging.Formatter):
@@ -29,6 +30,8 @@ class JsonLines(logging.Formatter):
         if (trace := trace_id.get()) is not None:
             entry["trace"] = trace
         entry.update(getattr(record, "fields", {}))
+        if (who := caller.get()) is not None:
+            entry["caller"] = who
         if record.exc_info and record.exc_info[0] is not None:
             entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
         return json.dumps(entry, ensure_ascii=False, default=str)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from thinkube.serving.agent import MODES, Mode
+from thinkube.serving.auth import person
 from thinkube.serving.log import trace_id
 from thinkube.serving.runtime import Runtime, unserialisable
 from thinkube.serving.shapes import ABSENT, InvalidInput, Problem
@@ -33,7 +34,8 @@ async def asked(runtime: Runtime, request: Request) -> Asked:
     """Read `{"input": …, "session": …, "user": …}`; a body without that `input` is the input itself."""
     body = await runtime.body(request)
     payload = decode(body) if body.strip() else ABSENT
-    session, user = request.headers.get("x-session-id"), request.headers.get("x-user-id")
+    session = request.headers.get("x-session-id")
+    user = request.headers.get("x-user-id") or person(request.scope)
     if isinstance(payload, dict) and "input" in payload and set(payload) <= set(ENVELOPE):
         session, user = _name(payload, "session") or session, _name(payload, "user") or user
         payload = payload["input"]

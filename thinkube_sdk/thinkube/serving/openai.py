@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from thinkube.serving.auth import person
 from thinkube.serving.chat import answer_of, input_of
 from thinkube.serving.log import trace_id
 from thinkube.serving.native import SSE_HEADERS, Asked
@@ -33,7 +34,7 @@ async def chat_completions(request: Request) -> Response:
     except InvalidInput as error:
         raise invalid(error) from error
     session = payload.get("session") or request.headers.get("x-session-id")
-    user = payload.get("user") or request.headers.get("x-user-id")
+    user = payload.get("user") or request.headers.get("x-user-id") or person(request.scope)
     call = Asked(payload["messages"], values, _text(session, "session"), _text(user, "user"))
     if payload.get("stream"):
         chunks = _chunks(runtime, call, _usage_wanted(payload))

@@ -10,9 +10,12 @@ from thinkube.serving.runtime import Runtime
 
 _ERRORS = {
     "400": "The body is not JSON.",
+    "401": "There is no key, or it is not valid.",
+    "403": "The key does not have the scope.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "422": "The body does not fit the schema.",
+    "429": "The caller sends too many requests.",
     "500": "The agent raised, or its result has no JSON form.",
     "503": "Too many runs are in progress.",
     "504": "The run took too long.",
@@ -39,10 +42,12 @@ def document(runtime: Runtime) -> dict[str, Any]:
                                    {**_json("ChatCompletion"), **_events("With `stream`, chunks.")})
             },
             "/v1/models": {"get": _get("List the one model", "listModels")},
-            "/healthz": {"get": _get("Whether the process runs", "health")},
-            "/readyz": {"get": {**_get("Whether it takes traffic", "ready")}},
+            "/metrics": {"get": _metrics()},
+            "/healthz": {"get": _get("Whether the process runs", "health", is_open=True)},
+            "/readyz": {"get": _get("Whether it takes traffic", "ready", is_open=True)},
         },
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        **({"security": [{"key": []}]} if runtime.access.authorities else {}),
     }  # fmt: skip
 
 
@@ -83,13 +88,20 @@ def _operation(summary: str, identifier: str, body: str, content: dict[str, Any]
     }
 
 
-def _get(summary: str, identifier: str) -> dict[str, Any]:
+def _get(summary: str, identifier: str, is_open: bool = False) -> dict[str, Any]:
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
         "summary": summary,
         "operationId": identifier,
+        **({"security": []} if is_open else {}),
         "responses": {"200": {"description": "Yes.", "content": content}},
     }
+
+
+def _metrics() -> dict[str, Any]:
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    responses = {"200": {"description": "In Prometheus' format.", "content": content}}
+    return {"summary": "Figures for Prometheus", "operationId": "metrics", "responses": responses}
 
 
 def _mode() -> dict[str, Any]:

@@ -22,7 +22,7 @@ small {{ opacity: .7 }}
 <h1>{name} <small>release {release}</small></h1>
 <p>{title}</p>
 <h2>Try it</h2>
-<label for="input">Input</label>
+{key}<label for="input">Input</label>
 <textarea id="input" rows="5">{example}</textarea>
 <p><button id="run">Run</button></p>
 <pre id="result" aria-live="polite"></pre>
@@ -37,14 +37,21 @@ const result = document.getElementById("result");
 document.getElementById("run").onclick = async () => {{
   result.textContent = "…";
   try {{
+    const key = document.getElementById("key")?.value;
+    const headers = {{"content-type": "application/json"}};
+    if (key) headers.authorization = "Bearer " + key;
     const input = JSON.parse(document.getElementById("input").value);
-    const answer = await fetch("invoke", {{method: "POST", headers: {{"content-type": "application/json"}},
+    const answer = await fetch("invoke", {{method: "POST", headers,
       body: JSON.stringify({{input}})}});
     result.textContent = JSON.stringify(await answer.json(), null, 2);
   }} catch (error) {{ result.textContent = String(error); }}
 }};
 </script>
 </html>
+"""
+
+_KEY = """<label for="key">Key</label>
+<p><input id="key" type="password" autocomplete="off" placeholder="thinkube keys create NAME"></p>
 """
 
 
@@ -54,10 +61,12 @@ def render(runtime: Runtime) -> str:
     example = _example(runtime)
     body = json.dumps({"input": example}, ensure_ascii=False)
     chat = json.dumps({"messages": [{"role": "user", "content": "Hello"}]})
-    calls = [_curl("invoke", body), _curl("stream", body)]
+    protected = bool(runtime.access.authorities)
+    calls = [_curl("invoke", body, protected), _curl("stream", body, protected)]
     if takes.text is not None or takes.messages is not None:
-        calls.append(_curl("v1/chat/completions", chat))
+        calls.append(_curl("v1/chat/completions", chat, protected))
     return _PAGE.format(
+        key=_KEY if protected else "",
         name=escape(runtime.name),
         release=escape(runtime.release or "unnamed"),
         title=escape(runtime.title),
@@ -77,5 +86,6 @@ def _example(runtime: Runtime) -> Any:
     return dict.fromkeys(takes.names)
 
 
-def _curl(path: str, body: str) -> str:
-    return f"curl -s -H 'content-type: application/json' -d '{body}' http://HOST:PORT/{path}"
+def _curl(path: str, body: str, protected: bool) -> str:
+    key = '-H "authorization: Bearer $KEY" ' if protected else ""
+    return f"curl -s {key}-H 'content-type: application/json' -d '{body}' http://HOST:PORT/{path}"

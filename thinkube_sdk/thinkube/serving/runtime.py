@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from thinkube.serving.access import Access
 from thinkube.serving.agent import Agent, Call, Event, Mode
 from thinkube.serving.log import event, trace_id
+from thinkube.serving.metrics import Metrics
 from thinkube.serving.traces import Span, Traces
 from thinkube.serving.wire import Refused, Unserialisable
 
@@ -50,9 +52,13 @@ class Runtime:
     release: str
     traces: Traces
     limits: Limits
+    access: Access = field(default_factory=Access)
     title: str = ""
     draining: bool = False
     running: int = 0
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(self.name, self.release, lambda: self.running)
 
     async def body(self, request: Request) -> bytes:
         """Read a request's body within the limits."""

@@ -9,7 +9,17 @@ from typing import Any
 
 from thinkube.model.endpoint import Endpoint
 from thinkube.model.entry import Entry
-from thinkube.model.settings import REQUEST_BYTES, REQUEST_RUNS, REQUEST_SECONDS, UPLOAD_SECONDS, Setting
+from thinkube.model.errors import ConfigurationError
+from thinkube.model.settings import (
+    API_KEYS,
+    AUTH,
+    REQUEST_BYTES,
+    REQUEST_RUNS,
+    REQUEST_SECONDS,
+    UPLOAD_SECONDS,
+    Setting,
+)
+from thinkube.serving.access import Access, access
 from thinkube.serving.agent import Agent, Unsupported, adapt
 from thinkube.serving.runtime import Limits, Runtime
 from thinkube.serving.traces import backend, connect
@@ -32,12 +42,27 @@ class Candidate:
     title: str
     limits: Limits
     endpoint: Endpoint | None
+    access: Access
+
+    def admit(self, host: str) -> None:
+        """Refuse an address where strangers could call it, unless someone said that they may.
+
+        Raises:
+            StartFailed: there is no key, and the address is not this machine's own.
+        """
+        if self.access.open_beyond(host):
+            raise StartFailed(
+                "ConfigurationError",
+                f"{self.name} has no keys, and at {host} others than this machine can call it. Set "
+                f"{API_KEYS.variable} to a key of at least 16 characters, or {AUTH.variable}=off if "
+                "everyone may call",
+            )
 
     def runtime(self, release: str) -> Runtime:
         """Everything its requests share."""
         steps = self.agent.kind in ("langgraph", "langgraph-builder", "runnable")
         traces = connect(self.endpoint, self.name, release, handler=steps)
-        return Runtime(self.agent, self.name, release, traces, self.limits, title=self.title)
+        return Runtime(self.agent, self.name, release, traces, self.limits, self.access, self.title)
 
 
 def prepare(entry: Entry, name: str) -> Candidate:
@@ -51,7 +76,11 @@ def prepare(entry: Entry, name: str) -> Candidate:
     except Unsupported as error:
         raise StartFailed("Unsupported", str(error)) from error
     title = (inspect.getdoc(entry.subject) or "") if inspect.isroutine(entry.subject) else ""
-    return Candidate(agent, name, title.partition("\n\n")[0], limits(), backend())
+    try:
+        who = access(name)
+    except ConfigurationError as error:
+        raise StartFailed("ConfigurationError", str(error)) from error
+    return Candidate(agent, name, title.partition("\n\n")[0], limits(), backend(), who)
 
 
 def limits() -> Limits:

@@ -15,8 +15,9 @@ from typing import Any
 
 from thinkube.bundles.exclusive import exclusive
 from thinkube.model.errors import ConfigurationError, StackError
+from thinkube.model.private import write_private
 from thinkube.services import state
-from thinkube.services.state import LocalService, directory, write_private
+from thinkube.services.state import LocalService, directory
 
 _SECONDS = 30.0
 

@@ -8,7 +8,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from thinkube.services.state import LocalService, directory, write_private
+from thinkube.model.private import write_private
+from thinkube.services.state import LocalService, directory
 from thinkube.stack.command import Command, data, port
 
 

@@ -15,8 +15,9 @@ import yaml
 
 from thinkube.model.endpoint import Credential, Endpoint
 from thinkube.model.errors import StackError
+from thinkube.model.private import write_private
 from thinkube.services.probe import probe
-from thinkube.services.state import LocalService, write_private
+from thinkube.services.state import LocalService
 from thinkube.stack import lab
 from thinkube.stack.added import models_file
 from thinkube.stack.command import Command, data, port

@@ -25,7 +25,7 @@ auth_cache_ttl_seconds = 60
 
 def settings(data: Path, password: str) -> dict[str, str]:
     """The environment of the server; its auth configuration is written into `data`."""
-    from thinkube.services.state import write_private
+    from thinkube.model.private import write_private
 
     data.mkdir(parents=True, exist_ok=True)
     write_private(data / "auth.ini", _AUTH.format(data=data, username=USERNAME, password=password))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from thinkube.services.state import directory, write_private
+from thinkube.model.private import write_private
+from thinkube.services.state import directory
 from thinkube.stack.programs import PROGRAMS
 
 

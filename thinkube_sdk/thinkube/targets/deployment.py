@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from thinkube.model.errors import DeploymentError, RequestFailed, UsageError
 from thinkube.model.release import Release
+from thinkube.targets.keys import KeyRing
 from thinkube.targets.lines import parsed, readable
 from thinkube.targets.target import State, Status, Target
 
 if TYPE_CHECKING:
     import httpx
+
+    from thinkube.bundles.compare import Difference
 
 REQUEST_SECONDS = 330.0
 
@@ -58,6 +61,17 @@ class Deployment:
     def release(self) -> Release:
         """The release that has the traffic."""
         return self._now().release
+
+    @property
+    def key(self) -> str:
+        """Your own key: `OpenAI(base_url=f"{deployment.url}/v1", api_key=deployment.key)`."""
+        return self.keys.own()
+
+    @property
+    def keys(self) -> KeyRing:
+        """Keys for others: `.create("ci")`, `.list()`, `.revoke("ci")`."""
+        self._now()
+        return self._target.keys(self.name)
 
     def ask(self, text: str, *, session: str | None = None) -> str:
         """Ask in words and get the answer's text.
@@ -122,6 +136,28 @@ class Deployment:
 
         return Releases(releases(self.name))
 
+    def diff(self, before: int | None = None, after: int | None = None) -> Difference:
+        """What differs between two releases: code, lock and configuration.
+
+        Args:
+            before: the older; the one before `after` if not given.
+            after: the newer; the one that has the traffic if not given.
+
+        Raises:
+            UsageError: there is no such release.
+            BundleError: one of them was removed from the store.
+
+        Example:
+            print(tk.deployment("docs-agent").diff(1, 2))
+        """
+        from thinkube.bundles.compare import compare
+        from thinkube.bundles.store import Store
+
+        newer = self.release if after is None else self._released(after)
+        older = self._before(newer) if before is None else self._released(before)
+        folders = [Store().get(release.digest) for release in (older, newer)]
+        return compare(folders[0], folders[1], (f"release {older.version}", f"release {newer.version}"))
+
     def rollback(self, version: int | None = None) -> Deployment:
         """Run an earlier release again.
 
@@ -134,7 +170,7 @@ class Deployment:
         """
         from thinkube.targets.rollout import roll_back
 
-        chosen = self._earlier(version)
+        chosen = self._before(self.release) if version is None else self._released(version)
         roll_back(self._target, chosen)
         return self
 
@@ -174,12 +210,15 @@ class Deployment:
             return f"<p>{escape(error.cause)}</p>"
         color = {"running": "#2a8a3e", "stopped": "#888"}.get(now.state, "#b3541e")
         release = f"{now.release.digest[:12]}, {_moment(now.release.created)}"
+        handle = f"tk.deployment({escape(repr(now.name))})"
+        openai = f'OpenAI(base_url="{now.url}/v1", api_key={handle}.key)'
         facts = {
             "URL": f'<a href="{now.url}/docs">{now.url}</a>',
             "release": f"{now.release.version} <small>({release})</small>",
-            "in Python": f"<code>tk.deployment({escape(repr(now.name))}).ask(&quot;…&quot;)</code>",
-            "OpenAI clients": f'<code>OpenAI(base_url="{now.url}/v1", api_key="unused")</code>',
+            "in Python": f"<code>{handle}.ask(&quot;…&quot;)</code>",
+            "OpenAI clients": f"<code>{openai}</code>",
             "HTTP": f"<code>POST {now.url}/invoke</code>",
+            "keys for others": f"<code>thinkube keys create {now.name}</code>",
         }
         if now.detail:
             facts["detail"] = f"<pre>{escape(now.detail)}</pre>"
@@ -193,15 +232,16 @@ class Deployment:
     def _now(self) -> Status:
         return self._target.status(self.name)
 
-    def _earlier(self, version: int | None) -> Release:
-        current, known = self.release, self.history()
-        if version is None:
-            before = [release for release in known if release.version < current.version]
-            if not before:
-                raise UsageError(
-                    f"{self.name} has no release before {current.version}.", "Deploy another one first."
-                )
-            return before[-1]
+    def _before(self, release: Release) -> Release:
+        before = [each for each in self.history() if each.version < release.version]
+        if not before:
+            raise UsageError(
+                f"{self.name} has no release before {release.version}.", "Deploy another one first."
+            )
+        return before[-1]
+
+    def _released(self, version: int) -> Release:
+        known = self.history()
         found = next((release for release in known if release.version == version), None)
         if found is None:
             numbers = ", ".join(str(release.version) for release in known)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from thinkube.model.release import Release
+from thinkube.targets.keys import KeyRing
 
 if TYPE_CHECKING:
     import httpx
@@ -123,7 +124,10 @@ class Target(Protocol):
         """The lines it has logged, and with `follow` those to come."""
 
     def http(self, name: str, timeout: float) -> httpx.Client:
-        """A client of a deployment, whichever way it is reached from here."""
+        """A client of a deployment with its owner's key, whichever way it is reached from here."""
+
+    def keys(self, name: str) -> KeyRing:
+        """Its keys: whoever has one may call it."""
 
     def delete(self, name: str) -> None:
         """Stop it and remove everything it left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from thinkube.model.settings import CONTEXT, REQUEST_SECONDS
+from thinkube.model.settings import CONTEXT, KEYS, REQUEST_SECONDS
 from thinkube.services.contexts import LOCAL
 from thinkube.services.kubernetes_kinds import api_version
 from thinkube.targets.kubernetes.image import PORT
@@ -25,6 +25,8 @@ KINDS = (
 )  # fmt: skip
 WORK = "/work"
 REPORT = "/dev/termination-log"
+KEYS_FILE = "keys.json"
+KEYS_FOLDER = "/keys"
 # How long a pod that is to end still takes connections, until every node knows of it.
 LEAVE_SECONDS = 5
 _WORK_BYTES = "1Gi"
@@ -39,6 +41,11 @@ def objects(plan: Plan) -> list[Object]:
     if plan.route is not None:
         made.append(route(plan) if plan.route.gateway else ingress(plan))
     return made
+
+
+def keys_secret(name: str) -> str:
+    """The Secret that holds the digests of a deployment's keys."""
+    return f"{name}-keys"
 
 
 def service_account(plan: Plan) -> Object:
@@ -91,6 +98,8 @@ def _pod(plan: Plan) -> Object:
         "volumes": [
             {"name": "work", "emptyDir": {"sizeLimit": _WORK_BYTES}},
             {"name": "tmp", "emptyDir": {"sizeLimit": _WORK_BYTES}},
+            # Without it the agent runs, and takes no key.
+            {"name": "keys", "secret": {"secretName": keys_secret(plan.name), "optional": True}},
         ],
     }
     if plan.pull_secret:
@@ -100,7 +109,12 @@ def _pod(plan: Plan) -> Object:
 
 def _container(plan: Plan) -> Object:
     # The variables name every service: nothing is to be looked up with a token that the pod hasn't.
-    own = {"HOME": "/tmp", "THINKUBE_HOME": "/tmp/thinkube", CONTEXT.variable: LOCAL}
+    own = {
+        "HOME": "/tmp",
+        "THINKUBE_HOME": "/tmp/thinkube",
+        CONTEXT.variable: LOCAL,
+        KEYS.variable: f"{KEYS_FOLDER}/{KEYS_FILE}",
+    }
     plain = {**plan.settings, **own}
     env: list[Object] = [{"name": name, "value": value} for name, value in sorted(plain.items())]
     env += [
@@ -148,7 +162,11 @@ def _container(plan: Plan) -> Object:
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePath": REPORT,
-        "volumeMounts": [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "work", "mountPath": WORK},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True},
+        ],
     }
 
 

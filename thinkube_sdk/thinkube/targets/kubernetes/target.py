@@ -21,6 +21,7 @@ from thinkube.services.secrets import known
 from thinkube.targets.failure import Failure, NotReady
 from thinkube.targets.kubernetes import image, manifests, plan, rollout, secret
 from thinkube.targets.kubernetes.bindings import bind
+from thinkube.targets.kubernetes.keys import SecretKeys
 from thinkube.targets.kubernetes.logs import pod_lines
 from thinkube.targets.kubernetes.plan import Plan, Route
 from thinkube.targets.kubernetes.reference import Reference, parse
@@ -114,6 +115,7 @@ class KubernetesTarget:
         before = self.current(given.name)
         release = given.release or Release(given.name, 1, given.bundle.name, time.time(), "")
         wanted, values = self.plan(given, release, before)
+        self.keys(given.name).own()  # so that it is never up without one
         kept = secret.keep(self.api, given.name, before.secret if before else "", values)
         wanted = replace(wanted, secret=kept)
         over = False
@@ -200,8 +202,15 @@ class KubernetesTarget:
         """A client of a deployment: within the cluster directly, from outside by the API's proxy."""
         now = self._plan_of(self._deployment(name))
         if self.context.name == "in-cluster" or now.route is not None:
-            return httpx.Client(base_url=self.url(now), timeout=timeout)
-        return self.api.http(proxy_path(name, now.namespace), timeout)
+            client = httpx.Client(base_url=self.url(now), timeout=timeout)
+        else:
+            client = self.api.http(proxy_path(name, now.namespace), timeout)
+        # Not `Authorization`, which is the API server's own.
+        client.headers["x-api-key"] = self.keys(name).own()
+        return client
+
+    def keys(self, name: str) -> SecretKeys:
+        return SecretKeys(self.api, name)
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
         self._deployment(name)
@@ -226,6 +235,7 @@ class KubernetesTarget:
                 continue  # the cluster may not know that kind
             self.api.delete(kind, name)
         secret.remove_others(self.api, name, "")
+        self.keys(name).remove()
 
     def current(self, name: str) -> Plan | None:
         """What a deployment consists of now; None if there is none."""

@@ -72,6 +72,16 @@ class Places:
         return self.folder / "log"
 
     @property
+    def keys(self) -> Path:
+        """The digests of its keys."""
+        return self.folder / "keys.json"
+
+    @property
+    def owner_key(self) -> Path:
+        """The key that its owner's own calls are made with."""
+        return self.folder / "owner.key"
+
+    @property
     def supervisor_log(self) -> Path:
         return self.folder / "supervisor.log"
 

@@ -21,6 +21,7 @@ from types import FrameType, MappingProxyType
 from typing import Any
 
 from thinkube.model.release import Release
+from thinkube.model.settings import KEYS
 from thinkube.targets.failure import Failure
 from thinkube.targets.process import control, record
 from thinkube.targets.process.control import Talk
@@ -66,7 +67,7 @@ class Supervisor:
                 variables=tuple(sorted(variables)),
                 timeout=question["timeout"],
             )
-            keeper = Keeper(_program(wanted, variables), self._listener, self._places.log)
+            keeper = Keeper(_program(wanted, variables, self._places), self._listener, self._places.log)
             if question["do"] == "resume":
                 assert wanted.release is not None
                 keeper.keep_trying(wanted.release.version)
@@ -145,8 +146,8 @@ class Supervisor:
         }
 
 
-def _program(wanted: Record, variables: Mapping[str, str]) -> Program:
-    env = {**variables, **wanted.settings}
+def _program(wanted: Record, variables: Mapping[str, str], places: Places) -> Program:
+    env = {KEYS.variable: str(places.keys), **variables, **wanted.settings}
     return Program(wanted.name, Path(wanted.copy), Path(wanted.python), env, wanted.timeout)
 
 

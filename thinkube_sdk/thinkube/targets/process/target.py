@@ -21,6 +21,7 @@ from thinkube.model.manifest import read
 from thinkube.model.release import Release
 from thinkube.targets.child import Child, ChildFailed
 from thinkube.targets.failure import Failure, NotReady
+from thinkube.targets.keys import FileKeys
 from thinkube.targets.lines import file_lines
 from thinkube.targets.process import control, record
 from thinkube.targets.process.record import Places
@@ -82,6 +83,7 @@ class ProcessTarget:
         places = record.places(rollout.name)
         places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            self.keys(rollout.name).own()  # so that it is never up without one
             supervise(places)
             question = {
                 "do": "roll out",
@@ -116,7 +118,12 @@ class ProcessTarget:
     def http(self, name: str, timeout: float) -> httpx.Client:
         import httpx
 
-        return httpx.Client(base_url=self.status(name).url, timeout=timeout, trust_env=False)
+        url, headers = self.status(name).url, {"authorization": f"Bearer {self.keys(name).own()}"}
+        return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+
+    def keys(self, name: str) -> FileKeys:
+        places = record.places(name)
+        return FileKeys(places.keys, places.owner_key)
 
     def delete(self, name: str) -> None:
         places = record.places(name)
