@@ -1,4 +1,4 @@
-"""The keys of a deployment on a cluster: digests in a Secret that its pods mount; the owner's own in another."""
+"""A cluster deployment's keys: digests in a Secret that its pods mount, and the owner's own in another."""
 
 from __future__ import annotations
 
