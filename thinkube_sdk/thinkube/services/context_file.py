@@ -56,6 +56,8 @@ class Kubernetes:
         pull_secret: the name of the Secret that nodes pull with.
         host: the host name of an agent's route; `{name}` and `{namespace}` stand for the deployment's.
         gateway: the Gateway that routes attach to, as `namespace/name`; without it `host` makes an Ingress.
+        training: the image that jobs run on; `{python}` stands for its Python version.
+        claim: the PersistentVolumeClaim with the folders of jobs.
     """
 
     kubeconfig: str | None = None
@@ -67,6 +69,8 @@ class Kubernetes:
     pull_secret: str | None = None
     host: str | None = None
     gateway: str | None = None
+    training: str | None = None
+    claim: str | None = None
 
 
 @dataclass(frozen=True)

@@ -248,23 +248,33 @@ class Job:
         return f"<table>{cells}</table>"
 
 
-def jobs() -> list[Job]:
-    """All jobs of this machine, oldest first.
+def jobs(on: str | None = None) -> list[Job]:
+    """All jobs of this machine, or of a context's cluster, oldest first.
 
     Example:
         for job in tk.jobs():
             print(job.name, job.status)
     """
-    return [Job(folder.name, LocalPlace(folder)) for folder in job_folders(home() / "jobs")]
+    if on is None:
+        return [Job(folder.name, LocalPlace(folder)) for folder in job_folders(home() / "jobs")]
+    from thinkube.services.kubernetes_api import connect
+    from thinkube.targets.argo.jobs import ArgoPlace, names
+    from thinkube.targets.argo.submit import cluster_of
+
+    api = connect(cluster_of(on))
+    return [Job(name, ArgoPlace(api, name)) for name in names(api)]
 
 
-def job(name: str) -> Job:
-    """The job of a name.
+def job(name: str, on: str | None = None) -> Job:
+    """The job of a name, on this machine or on a context's cluster.
 
     Raises:
         JobNotFound: there is none.
     """
-    known = {each.name: each for each in jobs()}
+    known = {each.name: each for each in jobs(on)}
     if name not in known:
-        raise JobNotFound(f"There is no job {name!r}.", f"Jobs here: {', '.join(known) or 'none'}.")
+        there = "here" if on is None else f"on {on}"
+        raise JobNotFound(
+            f"There is no job {name!r} {there}.", f"Jobs {there}: {', '.join(known) or 'none'}."
+        )
     return known[name]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from thinkube.bundles.progress import Progress, silent
@@ -18,6 +20,8 @@ from thinkube.training.data import rows_of
 from thinkube.training.rows import Rows, check
 from thinkube.training.split import split
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 
 def finetune(
     base: str | Path,
@@ -25,6 +29,9 @@ def finetune(
     *,
     name: str | None = None,
     evaluation_data: Any = None,
+    on: str | None = None,
+    cluster: Mapping[str, Any] = _NOTHING,
+    secrets: Sequence[str] = (),
     progress: Progress = silent,
     **settings: Any,
 ) -> Job:
@@ -36,6 +43,9 @@ def finetune(
             Rows have `messages`, or `prompt` and `completion`, or `text`.
         name: the tuned model's; the base's with `-tuned` by default.
         evaluation_data: rows to be measured on, in place of a held-out tenth.
+        on: a context with a cluster, or `cluster` for the one there is; there the base is what pods see.
+        cluster: of the workflow there: image, claim, gpus, node_selector, memory, env, pod, …
+        secrets: names of secrets for the cluster's pods, such as HF_TOKEN.
         settings: of the recipe, such as steps=100, learning_rate=1e-4, rank=32.
 
     Raises:
@@ -53,18 +63,20 @@ def finetune(
     draft = recipe(name=chosen, base=str(base), data="data.jsonl", **settings)
     rows = _rows(data, draft)
     evaluation = None if evaluation_data is None else _rows(evaluation_data, draft)
-    known = bases.look(draft.base)
     parted = split(rows, draft.held_out, evaluation)
+    if on is not None:
+        return _on_cluster(on, draft, rows, evaluation, cluster, secrets, progress)
+    known = bases.look(draft.base)
     folder = home() / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     machines.check(draft, known, folder, machines.machine())
     folder = new_folder(folder, chosen)
-    _write(folder / "data.jsonl", rows)
+    (folder / "data.jsonl").write_bytes(_lines(rows))
     changes: dict[str, Any] = {"columns": {}}
     if Path(draft.base).expanduser().exists():
         changes["base"] = str(Path(draft.base).expanduser().resolve())
     if evaluation is not None:
-        _write(folder / "evaluation.jsonl", evaluation)
+        (folder / "evaluation.jsonl").write_bytes(_lines(evaluation))
         changes["evaluation_data"] = "evaluation.jsonl"
     (folder / "recipe.yaml").write_text(draft.model_copy(update=changes).to_yaml(), encoding="utf-8")
     progress(f"{len(parted.train)} rows to learn from, {len(parted.held_out)} held out")
@@ -72,15 +84,35 @@ def finetune(
     return Job(folder.name, LocalPlace(folder))
 
 
+def _on_cluster(
+    on: str,
+    draft: Recipe,
+    rows: Rows,
+    evaluation: Rows | None,
+    options: Mapping[str, Any],
+    secrets: Sequence[str],
+    progress: Progress,
+) -> Job:
+    from thinkube.targets.argo.submit import submit_workflow
+
+    changes: dict[str, Any] = {"columns": {}}
+    files = {"data.jsonl": _lines(rows)}
+    if evaluation is not None:
+        files["evaluation.jsonl"] = _lines(evaluation)
+        changes["evaluation_data"] = "evaluation.jsonl"
+    files["recipe.yaml"] = draft.model_copy(update=changes).to_yaml().encode()
+    gpus = 1 if draft.gpus is None else draft.gpus
+    place = submit_workflow(on, draft.name, files, options, secrets, progress, gpus=gpus)
+    return Job(place.name, place)
+
+
 def _rows(data: Any, draft: Recipe) -> Rows:
     found, source = rows_of(data)
     return check(found, draft.columns, source)
 
 
-def _write(path: Path, rows: Rows) -> None:
-    path.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.rows), encoding="utf-8"
-    )
+def _lines(rows: Rows) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.rows).encode()
 
 
 def _default_name(base: str) -> str:

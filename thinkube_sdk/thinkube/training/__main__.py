@@ -24,6 +24,11 @@ def main() -> int:
         "--work", type=Path, help="where checkpoints and the model go; by default beside the recipe"
     )
     parser.add_argument("--name", help="the job's name")
+    parser.add_argument(
+        "--stage",
+        choices=["prepare", "train", "evaluate", "register"],
+        help="do this part alone; those before it were done with the same --work",
+    )
     asked = parser.parse_args()
     # Before torch is loaded. Threads that wait should sleep: spinning starves whoever shares the machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,13 +46,14 @@ def main() -> int:
         from thinkube.training.run import run
 
         work = asked.work or asked.recipe.with_suffix(".run")
-        result = run(recipe, work.absolute(), asked.name)
+        result = run(recipe, work.absolute(), asked.name, asked.stage)
     except ThinkubeError as error:
         print(f"Error: {error.cause}\nFix:   {error.fix}", file=sys.stderr)
         return 1
     except Stopped:
         return STOPPED
-    print(json.dumps(asdict(result), indent=1))
+    if result is not None:
+        print(json.dumps(asdict(result), indent=1))
     return 0
 
 

@@ -151,3 +151,19 @@ def _experiment(server: MlflowRest, name: str) -> str:
     if found["experiment"].get("lifecycle_stage") == "deleted":
         server.post("/experiments/restore", {"experiment_id": found["experiment"]["experiment_id"]})
     return str(found["experiment"]["experiment_id"])
+
+
+def close(run: str, status: str) -> None:
+    """Mark a run that still counts as running; one that has ended stays as it is.
+
+    Raises:
+        ServiceError: MLflow can't be used.
+    """
+    try:
+        server = MlflowRest(find("mlflow"))
+    except ServiceNotFound:
+        return
+    found = server.get("/runs/get", {"run_id": run})
+    if found is not None and found["run"]["info"]["status"] == "RUNNING":
+        end = int(time.time() * 1000)
+        server.post("/runs/update", {"run_id": run, "status": status, "end_time": end})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from thinkube.model import settings
 from thinkube.model.errors import DataInvalid, ThinkubeError, UsageError
@@ -26,6 +26,9 @@ from thinkube.training.state import Reporter, write_json
 from thinkube.training.stopped import Stopped
 from thinkube.training.tokens import Tokenizer, Tokens
 from thinkube.training.tracking import Registered, Tracking, track
+
+Stage = Literal["prepare", "train", "evaluate", "register"]
+STAGES: tuple[Stage, ...] = ("prepare", "train", "evaluate", "register")
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,16 @@ class Result:
     lineage: Mapping[str, str]
 
 
-def run(recipe: Recipe, work: Path, name: str | None = None) -> Result:
+def run(recipe: Recipe, work: Path, name: str | None = None, stage: Stage | None = None) -> Result | None:
     """Train, evaluate and register. In a folder where this was begun before, go on from there.
 
     Args:
         work: where state, checkpoints and the model are kept; it belongs to this recipe and its rows.
         name: of the job.
+        stage: do this part alone, as a workflow's pods do; those before it were done in the same folder.
+
+    Returns:
+        The tuned model; None from a stage before the last.
 
     Raises:
         TrainingError: what the data, the base, the machine or the loss make impossible.
@@ -65,14 +72,18 @@ def run(recipe: Recipe, work: Path, name: str | None = None) -> Result:
         reporter.say(error=None)
         reporter.phase("preparing")
         rows = prepare(recipe)
-        machines.check(recipe, bases.look(recipe.base), work, machines.machine())
+        if stage in (None, "train"):
+            machines.check(recipe, bases.look(recipe.base), work, machines.machine())
         _own(work, recipe, rows)
         tracking = track(recipe, name or work.name, reporter.state.run)
         reporter.say(run=tracking.run if tracking else None)
-        result = _stages(recipe, rows, work, reporter, tracking, stop)
+        result = _stages(recipe, rows, work, reporter, tracking, stop, stage)
     except BaseException as error:
         _fail(reporter, tracking, error)
         raise
+    if result is None:
+        reporter.note(f"the stage `{stage}` is done")
+        return None
     reporter.phase("finished", _summary(result))
     if tracking:
         tracking.end("FINISHED")
@@ -99,34 +110,76 @@ def _rows(recipe: Recipe, data: str) -> Rows:
 
 
 def _stages(
-    recipe: Recipe, rows: Split, work: Path, reporter: Reporter, tracking: Tracking | None, stop: _Stop
-) -> Result:
+    recipe: Recipe,
+    rows: Split,
+    work: Path,
+    reporter: Reporter,
+    tracking: Tracking | None,
+    stop: _Stop,
+    stage: Stage | None,
+) -> Result | None:
     base = local_base(recipe, settings.cache())
-    known = bases.look(base)
-    machines.check(recipe, known, work, machines.machine())
+    if stage in (None, "train"):
+        machines.check(recipe, bases.look(base), work, machines.machine())
     tokenizer = Tokenizer(tokenizer_of(base, recipe), recipe.chat, recipe.max_length, recipe.completions_only)
-    tokens = _count(tokenizer, rows, reporter)
-    if tracking:
+    if stage in (None, "prepare", "train"):
+        tokens = _count(tokenizer, rows, reporter)
+    if tracking and stage in (None, "prepare"):
         tracking.describe(recipe, rows, _environment(), _code())
-    reporter.phase("loading", base)
+    if stage == "prepare":
+        return None
     model = work / "model"
     done = checkpoints.whole(model)
-    loaded = load(recipe, base, model if done else None)
-    before = _before(recipe, loaded, tokenizer, rows, work)
-    if not done:
-        _train(recipe, loaded, tokens, work, reporter, tracking, stop)
-        _save(loaded, model)
+    if not done and stage in ("evaluate", "register"):
+        raise UsageError(f"{model} is not there yet.", "Run the stage `train` in the same folder first.")
+    if stage is None or stage == "evaluate" or (stage == "train" and not done):
+        reporter.phase("loading", base)
+        loaded = load(recipe, base, model if done else None)
+        before = _before(recipe, loaded, tokenizer, rows, work)
+        if not done:
+            _train(recipe, loaded, tokens, work, reporter, tracking, stop)
+            _save(loaded, model)
+        if stage != "train":
+            _evaluate(recipe, loaded, tokenizer, rows, before, work, reporter, tracking)
+    if stage in ("train", "evaluate"):
+        return None
+    return _register(recipe, rows, base, model, tokenizer, work, reporter, tracking)
+
+
+def _evaluate(
+    recipe: Recipe,
+    loaded: Loaded,
+    tokenizer: Tokenizer,
+    rows: Split,
+    before: tuple[dict[str, float], list[str]] | None,
+    work: Path,
+    reporter: Reporter,
+    tracking: Tracking | None,
+) -> None:
+    if not (rows.held_out and recipe.evaluation_rows):
+        return
+    held = evaluate.chosen(rows.held_out, recipe)
+    reporter.phase("evaluating", f"{len(held)} held-out rows")
+    evaluation = evaluate.evaluate(loaded, tokenizer, held, recipe, before)
+    write_json(work / "evaluation.json", evaluate.document(evaluation))
+    if tracking:
+        tracking.evaluation(evaluation)
+
+
+def _register(
+    recipe: Recipe,
+    rows: Split,
+    base: str,
+    model: Path,
+    tokenizer: Tokenizer,
+    work: Path,
+    reporter: Reporter,
+    tracking: Tracking | None,
+) -> Result:
     lineage = _lineage(recipe, rows, base, tracking)
-    if rows.held_out and recipe.evaluation_rows:
-        held = evaluate.chosen(rows.held_out, recipe)
-        reporter.phase("evaluating", f"{len(held)} held-out rows")
-        evaluation = evaluate.evaluate(loaded, tokenizer, held, recipe, before)
-        write_json(work / "evaluation.json", evaluate.document(evaluation))
-        if tracking:
-            tracking.evaluation(evaluation)
     reporter.phase("registering")
     if "merged" in recipe.outputs and not recipe.full:
-        _merge(base, model, loaded.tokenizer)
+        _merge(base, model, tokenizer.native)
     signed = checkpoints.tree_digest(model)
     registered = tracking.register(recipe.name, model, signed, lineage) if tracking else None
     result = Result(recipe.name, str(model), signed, registered, lineage)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from thinkube.model.errors import ConfigurationError
 
 FORMAT = 1
+_ARGO = "ARGO_PROGRESS_FILE"  # Argo Workflows reads `N/M` from it
 Phase = Literal[
     "queued", "environment", "preparing", "loading", "training", "running", "evaluating", "registering",
     "finished", "stopped", "failed",
@@ -61,6 +62,8 @@ class Reporter:
         # Read anew: a job's keeper and its training write by turns.
         self.state = replace(read(self._folder), **changes, updated=time.time())
         write_json(self._folder / "state.json", {"format": FORMAT, **asdict(self.state)})
+        if (file := os.environ.get(_ARGO)) and self.state.steps:
+            Path(file).write_text(f"{min(self.state.step, self.state.steps)}/{self.state.steps}\n")
 
     def phase(self, phase: Phase, note: str = "") -> None:
         """Enter a phase, and print it to the log."""

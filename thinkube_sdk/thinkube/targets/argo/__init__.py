@@ -1,0 +1,1 @@
+"""Jobs as Argo Workflows, created through the Kubernetes API; no Argo server is needed."""
