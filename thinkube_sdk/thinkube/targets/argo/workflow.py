@@ -46,6 +46,7 @@ class TrainingWorkflow:
         image: with Python, Unsloth and this SDK: `jupyter-fine-tuning`, or the project's own image.
         claim: the PersistentVolumeClaim with the job's folder: recipe, rows, checkpoints, model.
         work: `recipe`, or `function` for a bundle in the image or the folder.
+        recipe: where the recipe lies in the pod.
         folder: within the claim; the job's name by default.
         payload: the ConfigMap whose `payload.tar.gz` is unpacked into the folder first.
         bundle: where a function's bundle lies in the pod.
@@ -66,6 +67,7 @@ class TrainingWorkflow:
     image: str
     claim: str
     work: str = "recipe"
+    recipe: str = f"{WORK}/recipe.yaml"
     folder: str | None = None
     payload: str | None = None
     bundle: str = "/app"
