@@ -109,3 +109,51 @@ def test_the_command_copies(stack: object, other: str, collection: str):
         check=False,
     )
     assert result.stdout == f"{collection} with 250 points is at {other}\n", result.stderr
+
+
+@pytest.mark.usefixtures("stack")
+def test_what_a_collection_was_told_arrives_too(other: str):
+    client, name = tk.qdrant(), f"test-{uuid.uuid4().hex[:8]}"
+    client.create_collection(
+        name,
+        vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT, on_disk=True),
+        hnsw_config=models.HnswConfigDiff(m=24, payload_m=8),
+        on_disk_payload=True,
+        quantization_config=models.ScalarQuantization(
+            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8)
+        ),
+    )
+    client.update_collection_aliases(
+        [
+            models.CreateAliasOperation(
+                create_alias=models.CreateAlias(collection_name=name, alias_name=f"{name}-alias")
+            )
+        ]
+    )
+    try:
+        client.create_payload_index(name, "color", models.PayloadSchemaType.KEYWORD)
+        client.create_payload_index(name, "gone", models.PayloadSchemaType.INTEGER)
+        client.create_payload_index(
+            f"{name}-alias",
+            "text",
+            models.TextIndexParams(type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD),
+        )
+        client.delete_payload_index(name, "gone")
+        client.upsert(name, [models.PointStruct(id=1, vector=[1.0, 2.0], payload={"color": "red"})])
+        push(name, other, key=KEY)
+        here = client.get_collection(name)
+        there = QdrantClient(url=other, api_key=KEY, check_compatibility=False).get_collection(name)
+    finally:
+        client.delete_collection(name)
+    for info in (here, there):
+        assert {field: index.data_type for field, index in info.payload_schema.items()} == {
+            "color": models.PayloadSchemaType.KEYWORD,
+            "text": models.PayloadSchemaType.TEXT,
+        }
+        assert info.payload_schema["text"].params.tokenizer == models.TokenizerType.WORD
+        assert (info.config.hnsw_config.m, info.config.hnsw_config.payload_m) == (24, 8)
+        assert info.config.params.on_disk_payload
+        assert info.config.quantization_config.scalar.type == models.ScalarType.INT8
+    client.create_collection(name, vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT))
+    assert client.get_collection(name).payload_schema == {}, "a new one of the same name begins anew"
+    client.delete_collection(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
@@ -25,6 +25,7 @@ class Operation:
         body: the model its body is parsed with, or None for an operation without one.
         call: gives its result, from the engine, the collection and the parsed body.
         changes: whether it creates or removes a collection.
+        settings: what it does with what the engine doesn't keep (`vector_settings`).
     """
 
     method: str
@@ -32,6 +33,7 @@ class Operation:
     body: type[BaseModel] | None
     call: Call
     changes: bool = False
+    settings: Literal["", "created", "dropped", "indexed", "unindexed", "told"] = ""
 
 
 class NotThere(Exception):
@@ -185,7 +187,13 @@ def _batch(engine: QdrantClient, name: str, body: models.UpdateOperations) -> An
 
 
 def _index(engine: QdrantClient, name: str, body: models.CreateFieldIndex) -> Any:
+    engine.get_collection(name)  # or it is said that there is none
     return engine.create_payload_index(name, body.field_name, field_schema=body.field_schema)
+
+
+def _unindex(engine: QdrantClient, name: str, _: None) -> Any:
+    engine.get_collection(name)  # or it is said that there is none
+    return models.UpdateResult(status=models.UpdateStatus.COMPLETED, operation_id=0)
 
 
 def _aliases(engine: QdrantClient, _: str, body: models.ChangeAliasesOperation) -> bool:
@@ -206,10 +214,10 @@ class _Selector(BaseModel):
 
 OPERATIONS = (
     Operation("GET", "/collections", None, lambda engine, _, __: engine.get_collections()),
-    Operation("PUT", "/collections/{name}", models.CreateCollection, _create, changes=True),
-    Operation("GET", "/collections/{name}", None, _info),
+    Operation("PUT", "/collections/{name}", models.CreateCollection, _create, True, "created"),
+    Operation("GET", "/collections/{name}", None, _info, settings="told"),
     Operation("PATCH", "/collections/{name}", models.UpdateCollection, _change),
-    Operation("DELETE", "/collections/{name}", None, _drop, changes=True),
+    Operation("DELETE", "/collections/{name}", None, _drop, True, "dropped"),
     Operation(
         "GET",
         "/collections/{name}/exists",
@@ -240,7 +248,8 @@ OPERATIONS = (
     Operation("PUT", "/collections/{name}/points/vectors", models.UpdateVectors, _update_vectors),
     Operation("POST", "/collections/{name}/points/vectors/delete", models.DeleteVectors, _delete_vectors),
     Operation("POST", "/collections/{name}/points/batch", models.UpdateOperations, _batch),
-    Operation("PUT", "/collections/{name}/index", models.CreateFieldIndex, _index),
+    Operation("PUT", "/collections/{name}/index", models.CreateFieldIndex, _index, settings="indexed"),
+    Operation("DELETE", "/collections/{name}/index/{field}", None, _unindex, settings="unindexed"),
 )
 
 

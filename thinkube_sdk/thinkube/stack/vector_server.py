@@ -10,8 +10,10 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -24,6 +26,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from thinkube.stack.vector_operations import OPERATIONS, NotThere, Operation, parse
+from thinkube.stack.vector_settings import Settings
 
 
 class Engine:
@@ -33,10 +36,10 @@ class Engine:
         self._pool = ThreadPoolExecutor(1)
         self._client = self._pool.submit(self._open, folder).result()
 
-    async def run(self, operation: Operation, name: str, content: bytes) -> Any:
+    async def run(self, operation: Operation, path: Mapping[str, str], content: bytes) -> Any:
         """The result of an operation."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._run, operation, name, content
+            self._pool, self._run, operation, path, content
         )
 
     def close(self) -> None:
@@ -45,15 +48,33 @@ class Engine:
 
     def _open(self, folder: str) -> QdrantClient:
         client = QdrantClient(path=folder)
+        self._settings = Settings(Path(folder))
         self._commit_to_journal(client)
         return client
 
-    def _run(self, operation: Operation, name: str, content: bytes) -> Any:
-        body = parse(operation, content)
+    def _run(self, operation: Operation, path: Mapping[str, str], content: bytes) -> Any:
+        name, body = path.get("name", ""), parse(operation, content)
+        collection = self._collection(name)
         result = operation.call(self._client, name, body)
         if operation.changes:
             self._commit_to_journal(self._client)
+        match operation.settings:
+            case "created":
+                self._settings.created(name, body)
+            case "dropped":
+                self._settings.dropped(name)
+            case "indexed":
+                self._settings.indexed(collection, body)
+            case "unindexed":
+                self._settings.unindexed(collection, path["field"])
+            case "told":
+                return self._settings.told(collection, result)
         return result
+
+    def _collection(self, name: str) -> str:
+        """The collection that an alias stands for; any other name is its own."""
+        aliases = {each.alias_name: each.collection_name for each in self._client.get_aliases().aliases}
+        return aliases.get(name, name)
 
     @staticmethod
     def _commit_to_journal(client: QdrantClient) -> None:
@@ -73,7 +94,7 @@ def application(engine: Engine, key: str) -> Starlette:
             began = time.perf_counter()
             content = await request.body()
             try:
-                result = await engine.run(operation, request.path_params.get("name", ""), content)
+                result = await engine.run(operation, request.path_params, content)
             except NotThere as error:
                 return _error(404, str(error))
             except FileExistsError as error:
