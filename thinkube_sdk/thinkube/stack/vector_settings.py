@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from qdrant_client import models
 
-from thinkube.services.state import write_private
+from thinkube.model.private import write_private
 
 VERSION = 1
 
