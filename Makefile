@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD := .build
 VENV := $(BUILD)/venv
 BIN := $(abspath $(VENV))/bin
-SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
+# Names of templates hold spaces, which make takes with a backslash alone.
+SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc' | sed 's/ /\\ /g') pyproject.toml README.md LICENSE
 
 CLUSTER := tests/cluster/cluster.py
 
