@@ -18,6 +18,7 @@ from thinkube.model.errors import UsageError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+_UNREADABLE = frozenset({"SyntaxError", "IndentationError", "TabError"})
 _PRIVATE = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
 
 
@@ -109,7 +110,11 @@ def _cell(number: int, text: str, history: Any, exceptions: dict[int, dict[str, 
     raised = exceptions.get(number)
     if raised is None:
         return Cell(f"In [{number}]", text, shown)
-    return Cell(f"In [{number}]", text, shown, stopped_line(raised["traceback"], text), raised["ename"])
+    line = stopped_line(raised["traceback"], text)
+    if line is None and raised["ename"] in _UNREADABLE:
+        # It was never compiled, so none of it ran: `await` under `%%time`.
+        line = 1
+    return Cell(f"In [{number}]", text, shown, line, raised["ename"])
 
 
 def _current_line(shell: InteractiveShell) -> int | None:

@@ -157,6 +157,14 @@ def _refuse_object(reading: Reading, name: str, trace: Trace) -> None:
                 f"{statement.start}.",
                 "Run the cell to its end.",
             )
+    gone = [binding for binding in reading.machine.bindings.get(name, ()) if binding.deleted]
+    if gone and 0 <= gone[-1].index < len(reading.statements):
+        statement = reading.statements[gone[-1].index]
+        raise ObjectNotFound(
+            f"`{name}` is deleted again by {statement.block.name}, line {statement.start}: "
+            f"{statement.text[:80]}",
+            "Take that statement out, or mark it `# thinkube: skip`.",
+        )
     bound = [n for n in reading.machine.bindings if not n.startswith("_")]
     close = difflib.get_close_matches(name, bound, 3, 0.6)
     hint = (

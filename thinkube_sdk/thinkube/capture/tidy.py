@@ -46,7 +46,14 @@ def mark_oddities(reading: Reading, selection: Selection, module: Module, tree: 
         module.lines[line - 1] += "  # noqa: F821"
     if not any(reason.startswith("binds") and "text run by" in reason for reason in selection.kept.values()):
         return
-    loaded = {node.id for node in walk(tree) if isinstance(node, ast.Name)}
+    top = {id(node) for node in tree.body}
+    inner = {
+        alias.asname or alias.name
+        for node in walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in top
+        for alias in node.names
+    }
+    loaded = {node.id for node in walk(tree) if isinstance(node, ast.Name)} - inner
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__":
             names = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
