@@ -96,12 +96,24 @@ def deploy(
         typer.Option("--env", metavar="KEY=VALUE", help="A plain setting. May be given again."),
     ] = None,
     on: On = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the objects it would make on a cluster."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run an agent: capture, lock, verify, register, and switch traffic to it when it is ready."""
     from thinkube.targets.deploy import deploy as run
 
     subject, chosen = subject_of(context, source, object_name)
+    if dry_run:
+        import yaml
+
+        from thinkube.targets.deploy import dry_run as render
+
+        told = render(subject, object=chosen, name=name, env=settings_of(env or []), on=on, progress=silent)
+        print_json(list(yaml.safe_load_all(told))) if as_json else typer.echo(told)
+        return
     deployment = run(
         subject,
         object=chosen,
@@ -274,6 +286,19 @@ def delete(name: Name, on: On = None, as_json: Json = False) -> None:
     print_json({"deleted": name}) if as_json else typer.echo(f"{name} is deleted.")
 
 
+def export(
+    name: Name,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write; made if missing.")],
+    on: On = None,
+    as_json: Json = False,
+) -> None:
+    """Write a deployment's Kubernetes objects as a kustomize folder, for Git and Argo CD."""
+    from thinkube.targets.deploy import export as write
+
+    files = write(name, out, on)
+    print_json([str(file) for file in files]) if as_json else typer.echo(f"{len(files)} files are in {out}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     app.command(epilog="Example: thinkube package notebook.ipynb --object agent --out project")(package)
@@ -286,3 +311,4 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: thinkube diff docs-agent 1 2")(diff)
     app.command(epilog="Example: thinkube rollback docs-agent --to 2")(rollback)
     app.command(epilog="Example: thinkube delete docs-agent")(delete)
+    app.command(epilog="Example: thinkube export docs-agent --on team --out deploy/docs-agent")(export)

@@ -23,6 +23,7 @@ from thinkube.targets.target import Progress, Target
 
 if TYPE_CHECKING:
     from thinkube.bundles.package import Package
+    from thinkube.targets.kubernetes.target import KubernetesTarget
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -146,6 +147,69 @@ def deploy(
         status = roll_out(target, made, rollout, registered, kind=kind, progress=say)
     say(f"release {status.release.version} of {status.name} takes requests at {status.url}")
     return Deployment(status.name, target)
+
+
+def dry_run(
+    subject: Any,
+    *,
+    name: str | None = None,
+    object: str | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | Sequence[str] | None = None,
+    freeze: Sequence[str] = (),
+    timeout: float = 120.0,
+    on: str | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """The Kubernetes objects that `deploy` with these arguments would make, as YAML; nothing is changed.
+
+    Raises:
+        UsageError: it would run on this machine, without any manifest.
+    """
+    from thinkube.bundles.registry import expected
+    from thinkube.targets.kubernetes.export import planned, text
+
+    say = progress or _say
+    given = _secrets(secrets)
+    target = _cluster(on, say)
+    made, _ = _packaged(
+        subject, object, name, env=env, secrets=tuple(given), freeze=freeze, out=None, verify=False,
+        progress=say,
+    )  # fmt: skip
+    release = expected(made.manifest.name, made.digest)
+    rollout = target.prepared(made.path, given, timeout=timeout, release=release, progress=say)
+    return text(planned(target, rollout, release))
+
+
+def export(name: str, folder: str | Path, on: str | None = None) -> list[Path]:
+    """Write a deployment's objects as a kustomize folder, for Git and Argo CD.
+
+    Returns:
+        The files.
+
+    Raises:
+        DeploymentNotFound: there is none of that name.
+        UsageError: it runs on this machine, or the folder holds something else.
+    """
+    from thinkube.targets.kubernetes.export import write
+
+    target = _cluster(on, _say)
+    target.status(name)
+    plan = target.current(name)
+    assert plan is not None
+    return write(plan, Path(folder))
+
+
+def _cluster(on: str | None, say: Progress) -> KubernetesTarget:
+    from thinkube.targets.kubernetes.target import KubernetesTarget
+
+    target = target_of(on, say)
+    if not isinstance(target, KubernetesTarget):
+        raise UsageError(
+            "On this machine an agent is a process, which no manifest describes.",
+            "Name the cluster's context: --on NAME (`thinkube context list`).",
+        )
+    return target
 
 
 def _tell_of_another(target: Target, manifest: Manifest, say: Progress) -> None:

@@ -61,12 +61,15 @@ class Base:
         return path
 
 
-def push(bundle: Path, place: Reference, runtime: str, progress: Progress) -> Reference:
+def push(
+    bundle: Path, place: Reference, runtime: str, progress: Progress, *, dry_run: bool = False
+) -> Reference:
     """Make a bundle's image and bring it to the registry. The same bundle and base give the same digest.
 
     Args:
         place: where it goes, with the tag.
         runtime: the runtime image; `{python}` stands for the bundle's Python version.
+        dry_run: only find out what its digest is.
 
     Returns:
         The image by its digest.
@@ -84,6 +87,8 @@ def push(bundle: Path, place: Reference, runtime: str, progress: Progress) -> Re
     configuration = _configuration(base, (environment, own), (bundle / FILE).read_text(encoding="utf-8"))
     described = _described(base, configuration, (environment, own))
     image = replace(place, digest=_digest(described))
+    if dry_run:
+        return image
     with Registry(place.host) as registry:
         if registry.manifest(image) is None:
             progress(f"pushing {place}")

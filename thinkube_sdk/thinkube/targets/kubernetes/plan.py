@@ -97,7 +97,7 @@ class Plan:
 
 def write(plan: Plan) -> str:
     """A plan as text, for the annotation of its Deployment."""
-    egress = [{**asdict(replace(each, pods=_NOTHING)), "pods": dict(each.pods)} for each in plan.egress]
+    egress = [{**asdict(replace(each, pods={})), "pods": dict(each.pods)} for each in plan.egress]
     lineage = dict(plan.release.lineage)
     document: dict[str, Any] = {
         **asdict(replace(plan, release=replace(plan.release, lineage={}), settings={}, egress=())),

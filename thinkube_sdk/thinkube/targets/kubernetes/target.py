@@ -84,7 +84,7 @@ class KubernetesTarget:
         Args:
             release: what it is expected to become.
             before: what runs, for what a rollback inherits.
-            push: else the image is only named, as for a look at the manifests.
+            push: else nothing is changed at all, as for a look at the manifests.
         """
         manifest = read_manifest(given.bundle)
         bound = bind(self.api, manifest.services, self._say)
@@ -101,7 +101,7 @@ class KubernetesTarget:
             secrets=tuple(sorted(values)),
             egress=bound.egress,
             timeout=given.timeout,
-            replicas=int(getattr(manifest, "replicas", None) or 1),
+            replicas=int(getattr(manifest, "replicas", None) or (before.replicas if before else 1)),
             most=int(getattr(manifest, "most", None) or 0),
             cpu=str(getattr(manifest, "cpu", None) or Plan.cpu),
             memory=str(getattr(manifest, "memory", None) or Plan.memory),
@@ -260,12 +260,15 @@ class KubernetesTarget:
                 f"The Deployment {name} in the namespace {self.api.namespace} was not made by Thinkube.",
                 'Choose another name: tk.deploy(agent, name="…")',
             )
-        return plan.read(text, f"the Deployment {name}")
+        read = plan.read(text, f"the Deployment {name}")
+        # Someone may have scaled it since; an autoscaler always does.
+        live = deployment["spec"].get("replicas")
+        return replace(read, replicas=live) if live and not read.most else read
 
     def _image(self, given: Rollout, digest: str, *, push: bool) -> str:
         registry, runtime = self._needed("registry"), self._needed("runtime")
         place = parse(f"{registry}/{self.api.namespace}/{given.name}:{digest[:12]}")
-        made: Reference = image.push(given.bundle, place, runtime, self._say) if push else place
+        made: Reference = image.push(given.bundle, place, runtime, self._say, dry_run=not push)
         pull = self._place("pull")
         return str(made) if pull is None else str(made).replace(registry, pull, 1)
 
