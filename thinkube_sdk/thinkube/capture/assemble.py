@@ -45,14 +45,16 @@ def capture_trace(trace: Trace, name: str, freeze: Collection[str] = ()) -> Capt
 def _capture(trace: Trace, name: str, freeze: Collection[str]) -> Capture:
     frozen = freeze_values(freeze, trace.live.namespace if trace.live else None)
     reading = read(trace)
-    selection = Needs(reading, name, frozen).run()
+    selection = Needs(reading, name, frozen, trace.live.namespace if trace.live else None).run()
     refuse(reading, selection, name, trace)
     replaced, asked = _prompts(reading, selection)
+    prompted = bool(replaced)
+    replaced |= _folders(reading, selection)
     stored = [frozen[each] for each in selection.loads]
     ours = {line for each in stored for line in each.imports}
     if "display" in selection.missing:
         ours.add("from IPython.display import display")
-    if replaced and not _imports_os_first(reading, selection, replaced):
+    if prompted and not _imports_os_first(reading, selection, replaced):
         ours.add("import os")
     title = f"`{name}`, captured from {trace.notebook or 'a notebook'}."
     module = Renderer(reading, selection, replaced, frozen).render(title, sorted(ours))
@@ -141,6 +143,23 @@ def _only_for(statement: ast.stmt, replaced: dict[int, str]) -> list[int]:
             if names <= served and not names & used:
                 found.append(id(node))
     return found
+
+
+def _folders(reading: Reading, selection: Selection) -> dict[int, str]:
+    """Calls that make a folder, so that they also hold where there is one: at each start but the first."""
+    replaced: dict[int, str] = {}
+    for index in selection.kept:
+        for call in reading.records[index].folders:
+            function = ast.unparse(call.func)
+            function = re.sub(r"^os\.mkdir$", "os.makedirs", function)
+            given = [ast.unparse(argument) for argument in call.args]
+            given += [
+                f"{k.arg}={ast.unparse(k.value)}" if k.arg else f"**{ast.unparse(k.value)}"
+                for k in call.keywords
+            ]
+            if function != "mkdir":
+                replaced[id(call)] = f"{function}({', '.join([*given, 'exist_ok=True'])})"
+    return replaced
 
 
 def _required(reading: Reading, selection: Selection) -> set[str]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable
 
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
-from thinkube.capture.functions import Functions
-from thinkube.capture.machine import library, reach
+from thinkube.capture.libraries import Libraries
+from thinkube.capture.machine import reach
 from thinkube.capture.values import NOTHING, Call, Value, Values
 
-_STORE = re.compile(
-    r"(?i)store|vector|index|collection|table|db|database|session|cursor|bucket|producer|repositor"
-)
 _STRING_RESULTS = known.words(
     "upper lower strip lstrip rstrip title capitalize casefold swapcase replace format format_map join "
     "center ljust rjust zfill translate removeprefix removesuffix expandtabs count find rfind index "
@@ -40,7 +36,7 @@ def _trains(value: Value) -> bool:
     return any(each.name.endswith("Trainer") for each in (value, *value.same))
 
 
-class Calls(Functions):
+class Calls(Libraries):
     """Follow calls."""
 
     def _call(self, node: ast.Call) -> Values:
@@ -53,6 +49,7 @@ class Calls(Functions):
             arguments = self.arguments(node)
             found = NOTHING
             for receiver in sorted(base, key=_order):
+                self.among = base if len(base) > 1 else NOTHING
                 found |= self.method(node, receiver, node.func.attr, arguments, bare)
             if not base and node.func.attr not in _STRING_RESULTS:
                 found = self.fresh(node, arguments.solid)
@@ -61,6 +58,7 @@ class Calls(Functions):
         arguments = self.arguments(node)
         found = NOTHING
         for callee in sorted(callees, key=_order):
+            self.among = callees if len(callees) > 1 else NOTHING
             found |= self.apply(node, callee, arguments, bare)
         return found if callees else self.fresh(node, arguments.solid)
 
@@ -82,10 +80,11 @@ class Calls(Functions):
 
     def apply(self, node: ast.expr, callee: Value, arguments: Arguments, bare: bool) -> Values:
         """Call `callee`."""
+        among, self.among = self.among, NOTHING
         if callee.kind == "import":
             return self.library_call(node, callee.name, arguments, bare)
         outer = self.call
-        self.call = Call(outer, frozenset((callee,)), "__call__", builds=False)
+        self.call = Call(outer, frozenset((callee,)), "__call__", False, among)
         try:
             if callee.kind == "function":
                 return self.follow(callee, arguments)
@@ -116,6 +115,7 @@ class Calls(Functions):
                 (v for v in arguments.solid if v.kind not in {"function", "class", "import"}),
                 sure=callee.name.startswith("operator."),
             )
+        keeps = callee.name in {"functools.lru_cache", "functools.cache"}
         if callee.name == "functools.partial":
             arguments = Arguments([], {}, arguments.every | frozenset(callee.holds))
         for held in sorted(callee.holds, key=_order):
@@ -123,6 +123,8 @@ class Calls(Functions):
                 held.name.startswith("builtins.") and "." in held.name[9:]
             ):
                 result |= self.apply(node, held, arguments, bare=False)
+        if keeps:
+            callee.holds |= {v for v in result if v.kind not in {"text", "prompt"}}
         return frozenset(result) | self.fresh(node, arguments.solid)
 
     def call_bound(self, node: ast.expr, callee: Value, arguments: Arguments, bare: bool) -> Values:
@@ -145,6 +147,7 @@ class Calls(Functions):
     # Methods.
     def method(self, node: ast.Call, receiver: Value, verb: str, arguments: Arguments, bare: bool) -> Values:
         """Call `receiver.verb(…)`."""
+        among, self.among = self.among, NOTHING
         if receiver.kind == "method" and not receiver.fields["function"]:
             return NOTHING
         if receiver.kind in {"text", "prompt"}:
@@ -165,14 +168,14 @@ class Calls(Functions):
                     return found
             if functions:
                 builds = self.builds(functions, verb, bare)
-                self.call = Call(outer, frozenset((receiver,)), verb, builds)
+                self.call = Call(outer, frozenset((receiver,)), verb, builds, among)
                 try:
                     return self.call_members(node, receiver, verb, functions, arguments, bare)
                 finally:
                     self.call = outer
         effect = self.effect_of(receiver, verb, bare)
         uses = verb in known.USES or (verb in known.TRAINING and _trains(receiver))
-        self.call = Call(outer, frozenset((receiver,)), verb, builds=effect == "changes" and not uses)
+        self.call = Call(outer, frozenset((receiver,)), verb, effect == "changes" and not uses, among)
         try:
             return self.library_method(node, receiver, verb, effect, arguments)
         finally:
@@ -247,6 +250,8 @@ class Calls(Functions):
     ) -> Values:
         """Apply a library method's effect."""
         self.touch_files(receiver, verb, arguments)
+        if verb == "mkdir" and receiver.name.startswith("pathlib"):
+            self.make_folder(node, arguments)
         if verb == "sample" and receiver.name.startswith("pandas") and "random_state" not in arguments.named:
             self.draw("numpy.random")
         if "fit" in verb:
@@ -269,7 +274,9 @@ class Calls(Functions):
             if verb == "shuffle" and known.DRAWS_FROM.match(receiver.name):
                 self.change(arguments.solid)
             sure = receiver.kind == "container" or known.verb_effect(verb, receiver.name, False) == "changes"
+            appended = self.appended(receiver, verb, arguments)
             self.change((receiver,), sure, deep=verb in {"train", "fit"})
+            receiver.slots = appended
             if verb not in known.USES:
                 receiver.holds |= arguments.solid - {receiver}
             if receiver.kind == "container" and verb in {"extend", "update"}:
@@ -283,6 +290,9 @@ class Calls(Functions):
         if effect == "parts":
             if receiver.iterates:
                 self.change((receiver,))
+            exact = self.slot(receiver, node.args[0]) if verb == "get" and node.args else None
+            if exact is not None:
+                return exact.union(*arguments.positional[1:])
             if receiver.kind == "container" and verb in {"copy", "items", "values", "keys"}:
                 return frozenset((self.make(node, "container", receiver.holds, "list"),))
             return frozenset((receiver, *receiver.holds))
@@ -301,92 +311,3 @@ class Calls(Functions):
             value.remote = value.remote or receiver.remote
             if same:
                 value.same.add(receiver)
-
-    # Libraries.
-    def library_call(self, node: ast.expr, name: str, arguments: Arguments, bare: bool) -> Values:
-        """Call a function or class out of a library."""
-        special = self.special_call(node, name, arguments, bare)
-        if special is not None:
-            return special
-        short = name.removeprefix("builtins.")
-        effect = "pure" if short in known.HOLDING_BUILTINS else known.function_effect(short)
-        effect = self.draw_by_name(name, effect, arguments)
-        self.start_task(name)
-        constructor = short.rpartition(".")[2][:1].isupper()
-        if effect == "external":
-            self.external(f"`{short}`")
-        elif effect == "ambient":
-            self.set_up(f"sets up the process with `{short}`")
-            if short.startswith(("sys.path", "site.addsitedir")):
-                for text in sorted(arguments.texts):
-                    self.search_path(text)
-        elif effect == "first" and (arguments.positional or arguments.named):
-            first = arguments.positional[0] if arguments.positional else next(iter(arguments.named.values()))
-            self.change(first, deep=short.startswith("unsloth."))
-            for value in first:
-                value.holds |= arguments.solid - {value}
-        elif effect == "unknown" and bare and not (self.shown and not constructor):
-            self.change(v for v in arguments.solid if v.kind not in {"function", "class", "import"})
-            if library(name).partition(".")[0] not in known.STATELESS:
-                self.change((self.imported(library(name)),), sure=False)
-        handed_on = short in known.PURE_BUILTINS or short in known.HOLDING_BUILTINS
-        # `tk.deploy(agent)` takes the source of what it is given; it calls nothing here.
-        if not constructor and not handed_on and not name.startswith("thinkube."):
-            self.run_callbacks(arguments.solid, arguments.solid)
-        for key in {"out", "file"} & arguments.named.keys():
-            self.change(arguments.named[key])
-        if short in known.OPENERS and not self.assumed and arguments.positional:
-            self.note_opened(arguments)
-        if short in known.CALL_THEIR_ARGUMENT or short == "functools.reduce":
-            self.run_callbacks(arguments.solid, self.parts(arguments.solid))
-        if short in known.CONSUMERS:
-            self.change(value for value in arguments.solid if value.iterates)
-        if short in known.PURE_BUILTINS:
-            self.record.shows = self.record.shows or short in {"print", "display"}
-            return NOTHING
-        return self.library_result(node, name, short, effect, arguments, constructor)
-
-    def library_result(
-        self, node: ast.expr, name: str, short: str, effect: str, arguments: Arguments, constructor: bool
-    ) -> Values:
-        """What a library call hands over."""
-        made = self.make(
-            node, "container" if short in known.HOLDING_BUILTINS else "opaque", arguments.solid, short
-        )
-        self.mark_estimator(made, name, arguments)
-        if short == "memoryview":
-            made.same |= arguments.solid
-        if not arguments.every and not constructor and library(name) not in {"builtins", "thinkube"}:
-            # What is handed out without being given anything is usually the library's own.
-            made.same.add(self.imported(library(name)))
-        made.iterates = short in known.ITERATORS or short.startswith("itertools.")
-        if short in known.HOLDING_BUILTINS:
-            made.holds |= self.parts(arguments.solid) - {made}
-        made.remote = known.is_remote(name, arguments.texts) or (
-            any(v.remote for v in arguments.solid) and bool(_STORE.search(short))
-        )
-        if effect == "unknown" and not constructor:
-            made.same |= {v for v in arguments.solid if v.kind not in {"function", "class", "import"}} - {
-                made
-            }
-        made.holds.add(self.imported(name))
-        self.touch_files(made, short.rpartition(".")[2], arguments)
-        if short in known.ELEMENTS:
-            return self.parts(arguments.solid) | {made}
-        return frozenset((made,))
-
-    def parts(self, values: Values) -> Values:
-        """What iterating or indexing these may hand over."""
-        found: set[Value] = set()
-        for value in values:
-            if value.kind in {"text", "prompt"}:
-                continue
-            # What a library's object consists of is no function that was only named when making it.
-            found |= (
-                value.holds
-                if value.kind == "container"
-                else {held for held in value.holds if held.kind != "import"}
-            )
-            if value.kind != "container" or not value.holds:
-                found.add(value)
-        return frozenset(found)

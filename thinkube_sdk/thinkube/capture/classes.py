@@ -7,7 +7,7 @@ import re
 
 from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
-from thinkube.capture.special import Special
+from thinkube.capture.hooks import Hooks
 from thinkube.capture.values import NOTHING, Call, Value, Values
 
 # `trainer.train_dataset` is something to train on, not something that trains.
@@ -17,8 +17,9 @@ _DATA = re.compile(r"_(dataset|data|dataloader|loader|set|split|args|config|x|y|
 _FIELDS = re.compile(r"^(dataclasses\.field|pydantic\.(fields\.)?Field|attrs?\.(ib|attrib|field|Factory))$")
 
 
-def _decorators(function: Value) -> set[str]:
+def decorators_of(function: Value) -> set[str]:
     nodes = getattr(function.node, "decorator_list", [])
+    nodes = [part.func if isinstance(part, ast.Call) else part for part in nodes]
     return {part.attr if isinstance(part, ast.Attribute) else getattr(part, "id", "") for part in nodes}
 
 
@@ -29,20 +30,8 @@ def changes_by_name(receiver: Value, verb: str) -> bool:
     return known.verb_effect(verb, receiver.name if receiver.kind == "opaque" else "", False) == "changes"
 
 
-class Classes(Special):
+class Classes(Hooks):
     """Look up members and make instances."""
-
-    def class_member(self, owner: Value, name: str, seen: frozenset[Value] = frozenset()) -> Values:
-        """A class's own or inherited attribute."""
-        if owner in seen:
-            return NOTHING
-        if name in owner.fields:
-            return owner.fields[name]
-        for base in self.bases.get(owner, ()):
-            found = self.class_member(base, name, seen | {owner})
-            if found:
-                return found
-        return NOTHING
 
     def lineage(self, owner: Value | None, seen: frozenset[Value] = frozenset()) -> set[Value]:
         """A class of the notebook and those above it."""
@@ -50,15 +39,6 @@ class Classes(Special):
             return set()
         above = [self.lineage(base, seen | {owner}) for base in self.bases.get(owner, ())]
         return {owner}.union(*above)
-
-    def member(self, value: Value, name: str) -> Values:
-        """An instance's or a class's attribute, unbound."""
-        if value.kind == "class":
-            return self.class_member(value, name)
-        own = value.fields.get(name)
-        if own:
-            return own
-        return self.class_member(value.owner, name) if value.owner is not None else NOTHING
 
     def library_bases(self, owner: Value) -> bool:
         """Whether any base comes out of a library."""
@@ -119,12 +99,17 @@ class Classes(Special):
         members = self.member(value, name)
         found: set[Value] = set()
         for member in members:
-            if member.kind != "function" or (name in value.fields and value.kind == "instance"):
+            if name in value.fields and value.kind == "instance":
                 found.add(member)
                 continue
-            marks = _decorators(member)
+            if member.kind != "function":
+                this = frozenset((value,))
+                given = (this, NOTHING) if value.kind == "instance" else (NOTHING, this)
+                found |= {member, *self.descriptor_get(member, *given)}
+                continue
+            marks = decorators_of(member)
             if value.kind == "instance" and marks & {"property", "cached_property", "computed_field"}:
-                found |= self.follow(member, Arguments([frozenset((value,))]))
+                found |= self.property_value(value, member, name, "cached_property" in marks)
                 found.add(value)
             elif (value.kind == "class" and "classmethod" not in marks) or "staticmethod" in marks:
                 found.add(member)
@@ -132,8 +117,20 @@ class Classes(Special):
                 found.add(self.bound_method(value, member))
         if not members and value.kind == "instance":
             found |= self.hooked(value, name)
+        if value.kind == "instance" and not name.startswith("__"):
+            found |= self.hook(frozenset((value,)), ("__getattribute__",), self.text(name)) or NOTHING
         if not any(member.kind not in {"text", "prompt"} for member in members):
             found |= {value, *(value.holds if value.kind == "instance" and not members else ())}
+        return found
+
+    def property_value(self, value: Value, member: Value, name: str, cached: bool) -> Values:
+        """What a property computes; a cached one hands over the same object from then on."""
+        found = self.follow(member, Arguments([frozenset((value,))]))
+        if cached:
+            key = f" cached {name}"
+            found |= value.fields.get(key, NOTHING)
+            value.fields[key] = found
+            value.holds |= {v for v in found if v.kind not in {"text", "prompt"}} - {value}
         return found
 
     def bound_method(self, instance: Value, function: Value) -> Value:
@@ -155,7 +152,7 @@ class Classes(Special):
         result = NOTHING
         for member in sorted(members, key=lambda v: v.serial):
             if member.kind == "function":
-                marks = _decorators(member)
+                marks = decorators_of(member)
                 own = verb in receiver.fields and receiver.kind == "instance"
                 if "staticmethod" in marks or own:
                     result |= self.follow(member, arguments)
@@ -175,6 +172,10 @@ class Classes(Special):
         """Make an instance of a class of the notebook."""
         made = self.make(node, "instance", (), owner.name)
         made.owner = owner
+        if self.may_share(owner):
+            # What makes instances may hand over the one it made before.
+            made = next(iter(owner.fields.setdefault(" only", frozenset((made,)))))
+            owner.holds.add(made)
         made.holds.add(owner)
         this = frozenset((made,))
         self.own_defaults(made, owner)
@@ -182,6 +183,10 @@ class Classes(Special):
         self.call = Call(outer, this, "__init__", builds=True)
         followed = False
         try:
+            for metaclass in self.metaclasses(owner):
+                for function in self.class_member(metaclass, "__call__"):
+                    if function.kind == "function":
+                        self.follow(function, arguments.after(frozenset((owner,))))
             for name in ("__new__", "__init__", "__post_init__", "model_post_init"):
                 for function in self.class_member(owner, name):
                     if function.kind == "function":
@@ -215,6 +220,21 @@ class Classes(Special):
                     instance.fields[name] = frozenset((made,))
                     instance.holds.add(made)
 
+    def metaclasses(self, owner: Value, seen: frozenset[Value] = frozenset()) -> Values:
+        """Classes of the notebook that a class is made by."""
+        found = owner.fields.get(" metaclass", NOTHING)
+        for base in self.bases.get(owner, ()):
+            if base not in seen:
+                found |= self.metaclasses(base, seen | {owner})
+        return found
+
+    def may_share(self, owner: Value) -> bool:
+        """Whether making an instance may hand over an earlier one."""
+        if any(self.class_member(each, "__call__") for each in self.metaclasses(owner)):
+            return True
+        made = self.class_member(owner, "__new__")
+        return any(f.kind == "function" for f in made) and not self.library_bases(owner)
+
     def _is_super(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
 
@@ -236,6 +256,9 @@ class Classes(Special):
                 if member.kind == "function":
                     found = True
                     result |= self.follow(member, arguments.after(this))
+        if not found and verb in {"__setattr__", "__delattr__"} and arguments.positional:
+            names = [v.name for v in arguments.positional[0] if v.kind == "text"]
+            self.set_field(this, names, NOTHING.union(*arguments.positional[1:]), raw=True)
         if not found:
             for value in this:
                 value.holds |= arguments.solid - {value}

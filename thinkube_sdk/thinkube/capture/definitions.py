@@ -23,7 +23,26 @@ class Definitions(Expressions):
         self.signature(value, node)
         if self.frame is not None and self.frame.kind == "class":
             value.owner = self.frame.function
-        self.bind(node.name, self.decorate(node, value, decorators))
+        if not self.accessor(node, value):
+            self.bind(node.name, self.decorate(node, value, decorators))
+
+    def accessor(self, node: ast.FunctionDef | ast.AsyncFunctionDef, value: Value) -> bool:
+        """Take in the setter or deleter of a property: `@name.setter`."""
+        frame = self.frame
+        if frame is None or frame.kind != "class" or len(node.decorator_list) != 1:
+            return False
+        decorator = node.decorator_list[0]
+        if not (isinstance(decorator, ast.Attribute) and isinstance(decorator.value, ast.Name)):
+            return False
+        verb = {"setter": "set", "deleter": "del"}.get(decorator.attr)
+        getters = frame.locals.get(decorator.value.id, NOTHING)
+        if verb is None or not any(getter.kind == "function" for getter in getters):
+            return False
+        for getter in getters:
+            getter.holds.add(value)
+        frame.locals[node.name] = getters
+        frame.locals[f" {verb} {node.name}"] = frozenset((value,))
+        return True
 
     _do_asyncfunctiondef = _do_functiondef
 
@@ -37,16 +56,7 @@ class Definitions(Expressions):
         """Evaluate defaults and annotations, which happens when the definition runs."""
         arguments = node.args
         positional = [*arguments.posonlyargs, *arguments.args]
-        pairs = list(
-            zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True)
-        )
-        pairs += [
-            (a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None
-        ]
-        for argument, default in pairs:
-            found = self.evaluate(default)
-            value.fields[argument.arg] = found
-            value.holds |= {v for v in found if v.kind not in {"text", "prompt"}}
+        self.defaults(value, arguments)
         every = [*positional, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
         annotations = [argument.annotation for argument in every if argument is not None]
         for annotation in [*annotations, node.returns]:
@@ -119,6 +129,7 @@ class Definitions(Expressions):
             self.change(above)
             for each in above:
                 each.holds.add(value)
+        self.name_members(value)
         self.on_subclass(value, keywords)
         self.bind(node.name, self.decorate(node, value, decorators))
 

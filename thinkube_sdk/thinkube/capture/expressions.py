@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from thinkube.capture.arguments import Arguments
 from thinkube.capture.calls import Calls
-from thinkube.capture.scopes import text_names
+from thinkube.capture.hooks import TEXT, TRUTH
+from thinkube.capture.scopes import PATH, text_names
 from thinkube.capture.values import NOTHING, Frame, Value, Values
 
 _OPERATORS: dict[type[ast.operator], str] = {
@@ -14,6 +14,18 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.Mod: "mod", ast.Pow: "pow", ast.MatMult: "matmul",
     ast.LShift: "lshift", ast.RShift: "rshift", ast.BitOr: "or",
     ast.BitAnd: "and", ast.BitXor: "xor",
+}  # fmt: skip
+
+_UNARY: dict[type[ast.unaryop], tuple[str, ...]] = {
+    ast.USub: ("__neg__",), ast.UAdd: ("__pos__",), ast.Invert: ("__invert__",), ast.Not: TRUTH,
+}  # fmt: skip
+# The method asked first, what stands in for it, and the other side's.
+_COMPARISONS: dict[type[ast.cmpop], tuple[str, ...]] = {
+    ast.Eq: ("__eq__", "__eq__"), ast.NotEq: ("__ne__", "__eq__", "__eq__"),
+    ast.Lt: ("__lt__", "__gt__"), ast.LtE: ("__le__", "__ge__"),
+    ast.Gt: ("__gt__", "__lt__"), ast.GtE: ("__ge__", "__le__"),
+    ast.In: ("__contains__", "__iter__", "__getitem__"),
+    ast.NotIn: ("__contains__", "__iter__", "__getitem__"),
 }  # fmt: skip
 
 
@@ -50,12 +62,15 @@ class Expressions(Calls):
             return self.environment_value(keys)
         if any(v.kind == "import" and v.name == "builtins.globals()" for v in base):
             return self.by_name({key.name for key in keys if key.kind == "text"}, node.lineno)
+        if any(v.kind in {"import", "class"} for v in base):
+            self.hint(text_names(node.slice), NOTHING)
         found: set[Value] = set()
         for value in base:
-            if value.kind == "instance":
-                for hook in self.member(value, "__getitem__"):
-                    if hook.kind == "function":
-                        found |= self.follow(hook, Arguments([frozenset((value,)), keys]))
+            exact = self.slot(value, node.slice)
+            if exact is not None:
+                found |= exact
+                continue
+            found |= self.hook(frozenset((value,)), ("__getitem__", "__missing__"), keys) or NOTHING
             if value.kind == "opaque":
                 found |= self.part(value)
                 if value.name.endswith("defaultdict"):
@@ -79,15 +94,18 @@ class Expressions(Calls):
     def _joinedstr(self, node: ast.JoinedStr) -> Values:
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
-                self.evaluate(part.value)
+                self.hook(self.evaluate(part.value), TEXT)
                 if part.format_spec is not None:
                     self.evaluate(part.format_spec)
         return NOTHING
 
     def _compare(self, node: ast.Compare) -> Values:
-        found = self.evaluate(node.left)
-        for other in node.comparators:
-            found |= self.evaluate(other)
+        found = left = self.evaluate(node.left)
+        for operator, comparator in zip(node.ops, node.comparators, strict=True):
+            right = self.evaluate(comparator)
+            found |= right
+            self.compared(operator, left, right)
+            left = right
         return NOTHING if all(v.kind in {"text", "import"} for v in found) else self.fresh(node, NOTHING)
 
     def _binop(self, node: ast.BinOp) -> Values:
@@ -102,34 +120,55 @@ class Expressions(Calls):
         if not solid:
             return NOTHING
         held = {h for v in solid for h in (v.holds if v.kind == "container" else (v,))}
+        if isinstance(node.op, ast.Div):
+            held |= {self.file(v.name) for v in right if v.kind == "text" and PATH.match(v.name)}
         return self.fresh(node, frozenset(held))
+
+    def compared(self, operator: ast.cmpop, left: Values, right: Values) -> None:
+        """Run what a comparison sets off."""
+        names = _COMPARISONS.get(type(operator))
+        if names is None:
+            return
+        if isinstance(operator, (ast.In, ast.NotIn)):
+            self.hook(right, names, left)
+            self.change(v for v in right if v.iterates)
+            return
+        self.hook(left, names[:-1], right)
+        self.hook(right, names[-1:], left)
+
+    def in_place(self, operator: ast.operator, left: Values, right: Values) -> Values | None:
+        """What `left += right` binds, where a class of the notebook says so."""
+        name = _OPERATORS.get(type(operator), "")
+        found = self.hook(left, (f"__i{name}__",), right, builds=True)
+        return self.operate(operator, left, right) if found is None else found
 
     def operate(self, operator: ast.operator, left: Values, right: Values) -> Values | None:
         """What an operator of a class of the notebook does; None if there is none."""
         name = _OPERATORS.get(type(operator), "")
-        result: Values | None = None
-        for values, other, verb in ((left, right, f"__{name}__"), (right, left, f"__r{name}__")):
-            for value in values:
-                if value.kind == "instance":
-                    for hook in self.member(value, verb):
-                        if hook.kind == "function":
-                            found = self.follow(hook, Arguments([frozenset((value,)), other]))
-                            result = found if result is None else result | found
-        return result
+        forward = self.hook(left, (f"__{name}__",), right)
+        backward = self.hook(right, (f"__r{name}__",), left)
+        return backward if forward is None else forward | (backward or NOTHING)
 
     def _unaryop(self, node: ast.UnaryOp) -> Values:
         found = self.evaluate(node.operand)
-        return NOTHING if isinstance(node.op, ast.Not) else self.fresh(node, found)
+        result = self.hook(found, _UNARY[type(node.op)])
+        return NOTHING if isinstance(node.op, ast.Not) else self.fresh(node, found) | (result or NOTHING)
 
     def _boolop(self, node: ast.BoolOp) -> Values:
-        found = self.evaluate(node.values[0])
+        found = self.truth(node.values[0])
         with self.branch():
             for value in node.values[1:]:
-                found |= self.evaluate(value)
+                found |= self.truth(value)
         return found
 
+    def truth(self, node: ast.expr) -> Values:
+        """Evaluate an expression whose truth is asked for."""
+        values = self.evaluate(node)
+        self.hook(values, TRUTH)
+        return values
+
     def _ifexp(self, node: ast.IfExp) -> Values:
-        self.evaluate(node.test)
+        self.truth(node.test)
         with self.branch():
             return self.evaluate(node.body) | self.evaluate(node.orelse)
 
@@ -144,25 +183,41 @@ class Expressions(Calls):
 
     def _display(self, node: ast.List | ast.Tuple | ast.Set) -> Values:
         held = NOTHING
-        for element in node.elts:
+        places: dict[object, Values] | None = {}
+        for place, element in enumerate(node.elts):
             values = self.evaluate(element)
-            held |= self.parts(values) | values if isinstance(element, ast.Starred) else values
-        return frozenset((self.make(node, "container", held, type(node).__name__.lower()),))
+            if isinstance(element, ast.Starred):
+                places, values = None, values | self.parts(values)
+            elif places is not None:
+                places[place] = values
+            held |= values
+        fresh = id(node) not in self.made
+        made = self.make(node, "container", held, type(node).__name__.lower())
+        self.lay_out(made, fresh, None if isinstance(node, ast.Set) else places)
+        return frozenset((made,))
 
     _list = _tuple = _set = _display
 
     def _starred(self, node: ast.Starred) -> Values:
         values = self.evaluate(node.value)
-        self.consume(values)
-        return values
+        return values | self.consume(values)
 
     def _dict(self, node: ast.Dict) -> Values:
         held = NOTHING
+        places: dict[object, Values] | None = {}
         for key, value in zip(node.keys, node.values, strict=True):
             if key is not None:
                 held |= self.evaluate(key)
-            held |= self.evaluate(value) if key is not None else self.parts(self.evaluate(value))
-        return frozenset((self.make(node, "container", held, "dict"),))
+            values = self.evaluate(value) if key is not None else self.parts(self.evaluate(value))
+            held |= values
+            if not isinstance(key, ast.Constant):
+                places = None
+            elif places is not None:
+                places[key.value] = values
+        fresh = id(node) not in self.made
+        made = self.make(node, "container", held, "dict")
+        self.lay_out(made, fresh, places)
+        return frozenset((made,))
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> Values:
         self.frame = Frame("comprehension", self.frame)
@@ -170,11 +225,11 @@ class Expressions(Calls):
         try:
             for generator in node.generators:
                 values = self.evaluate(generator.iter)
-                self.consume(values)
+                inner = self.consume(values) | self.parts(values)
                 self.record.awaits = self.record.awaits or (bool(generator.is_async) and self.at_top())
-                self.assign(generator.target, self.parts(values))
+                self.assign(generator.target, inner)
                 for test in generator.ifs:
-                    self.evaluate(test)
+                    self.truth(test)
             if isinstance(node, ast.DictComp):
                 held = self.evaluate(node.key) | self.evaluate(node.value)
             else:
@@ -198,7 +253,8 @@ class Expressions(Calls):
     def _await(self, node: ast.Await) -> Values:
         if self.at_top():
             self.record.awaits = True
-        return self.evaluate(node.value)
+        values = self.evaluate(node.value)
+        return values | (self.hook(values, ("__await__",)) or NOTHING)
 
     def _yield(self, node: ast.Yield) -> Values:
         values = self.evaluate(node.value) if node.value else NOTHING
@@ -212,19 +268,31 @@ class Expressions(Calls):
 
     def _yieldfrom(self, node: ast.YieldFrom) -> Values:
         values = self.evaluate(node.value)
+        inner = self.consume(values)
         if self.frame is not None:
-            self.frame.returns |= self.parts(values)
+            self.frame.returns |= self.parts(values) | inner
             self.frame.yields = True
         return values
 
     def _lambda(self, node: ast.Lambda) -> Values:
-        held = NOTHING
-        for default in [*node.args.defaults, *node.args.kw_defaults]:
-            if default is not None:
-                held |= self.evaluate(default)
-        value = self.make(node, "function", held, "<lambda>")
+        value = self.make(node, "function", (), "<lambda>")
         value.frame = self.frame
+        self.defaults(value, node.args)
         return frozenset((value,))
+
+    def defaults(self, value: Value, arguments: ast.arguments) -> None:
+        """Evaluate defaults, which happens when the definition runs."""
+        positional = [*arguments.posonlyargs, *arguments.args]
+        later = positional[len(positional) - len(arguments.defaults) :]
+        pairs = [
+            *zip(later, arguments.defaults, strict=True),
+            *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+        ]
+        for argument, default in pairs:
+            if default is not None:
+                found = self.evaluate(default)
+                value.fields[argument.arg] = found
+                value.holds |= {v for v in found if v.kind not in {"text", "prompt"}}
 
     def annotation(self, node: ast.expr | None) -> tuple[Values, set[str]]:
         """An annotation's objects, and the names its strings mention."""
@@ -234,7 +302,3 @@ class Expressions(Calls):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             return NOTHING, names | text_names(node)
         return self.evaluate(node), text_names(node)
-
-    def consume(self, values: Values) -> None:
-        """Note that iterating uses up what is an iterator."""
-        self.change(value for value in values if value.iterates)

@@ -43,7 +43,7 @@ class Flow(Definitions):
         self.bound = before | (common or set())
 
     def _do_if(self, node: ast.If) -> None:
-        self.evaluate(node.test)
+        self.truth(node.test)
         outcome = constant_test(node.test)
         if outcome is not None:
             self.execute(node.body if outcome else node.orelse)
@@ -52,19 +52,19 @@ class Flow(Definitions):
 
     def _do_for(self, node: ast.For | ast.AsyncFor) -> None:
         values = self.evaluate(node.iter)
-        self.consume(values)
+        inner = self.consume(values) | self.parts(values)
         if isinstance(node, ast.AsyncFor) and self.at_top():
             self.record.awaits = True
-        self._loop(node.body, lambda: self.assign(node.target, self.parts(values)))
+        self._loop(node.body, lambda: self.assign(node.target, inner | self.parts(values)))
         with self.branch():
             self.execute(node.orelse)
 
     _do_asyncfor = _do_for
 
     def _do_while(self, node: ast.While) -> None:
-        self.evaluate(node.test)
+        self.truth(node.test)
         self._loop(node.body, lambda: None)
-        self.evaluate(node.test)
+        self.truth(node.test)
         with self.branch():
             self.execute(node.orelse)
 
@@ -141,6 +141,6 @@ class Flow(Definitions):
                 ):
                     self.bind(bound, values | self.parts(values))
             if case.guard is not None:
-                self.evaluate(case.guard)
+                self.truth(case.guard)
 
         return prepare

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 
-from thinkube.capture.arguments import Arguments
 from thinkube.capture.flow import Flow
 from thinkube.capture.machine import library
+from thinkube.capture.special import bound_patterns
 from thinkube.capture.values import NOTHING, Record, Value, Values
 
 
@@ -90,12 +90,14 @@ class Follower(Flow):
         if isinstance(target, ast.Name):
             before = self.lookup(target.id, node.lineno)
             added = self.evaluate(node.value)
-            self.consume(added)
             solid = frozenset(v for v in before if v.kind not in {"text", "prompt"})
+            made = self.in_place(node.op, before, added)
+            if made is None:
+                self.consume(added)
             self.change(solid)
             for value in solid:
                 value.holds |= {v for v in self.parts(added) if v.kind not in {"text", "prompt"}} - {value}
-            self.bind(target.id, solid or NOTHING)
+            self.bind(target.id, solid | (made or NOTHING))
             return
         added = self.evaluate(node.value)
         if any(v.kind == "import" and library(v.name) == "sys.path" for v in self.evaluate(target.value)):
@@ -110,7 +112,11 @@ class Follower(Flow):
         if isinstance(target, ast.Name):
             self.bind(target.id, values)
         elif isinstance(target, (ast.Tuple, ast.List)):
-            inner = self.parts(values)
+            exact = self.unpacked(target.elts, values)
+            if exact is not None:
+                self.assign_each(target.elts, exact)
+                return
+            inner = self.parts(values) | self.consume(values)
             for element in target.elts:
                 if isinstance(element, ast.Starred):
                     self.assign(element.value, frozenset((self.make(element, "container", inner, "list"),)))
@@ -124,9 +130,23 @@ class Follower(Flow):
                 self.set_up(f"sets sys.{target.attr}")
             self.set_field(base, [target.attr], values)
         elif isinstance(target, ast.Subscript):
-            self.assign_item(self.evaluate(target.value), self.evaluate(target.slice), values)
+            base, keys = self.evaluate(target.value), self.evaluate(target.slice)
+            places = {value: self.put(value, target.slice, values) for value in base if value.slots}
+            self.assign_item(base, keys, values)
+            for value, slots in places.items():
+                value.slots = slots
+            if any(v.name == "builtins.globals()" for v in base):
+                self.record.patterns.extend(bound_patterns(target.slice, whole=True))
 
-    def assign_item(self, base: Values, keys: Values, values: Values) -> None:
+    def assign_each(self, targets: Sequence[ast.expr], values: Sequence[Values]) -> None:
+        """Unpack where it is known what goes where."""
+        for target, each in zip(targets, values, strict=True):
+            if isinstance(target, ast.Starred):
+                self.assign(target.value, frozenset((self.make(target, "container", each, "list"),)))
+            else:
+                self.assign(target, each)
+
+    def assign_item(self, base: Values, keys: Values, values: Values, deletes: bool = False) -> None:
         solid = frozenset(v for v in values if v.kind not in {"text", "prompt"})
         for value in base:
             if value.kind == "import" and value.name == "os.environ":
@@ -141,10 +161,8 @@ class Follower(Flow):
             elif value.kind == "import" and library(value.name) in {"sys.path", "sys.modules"}:
                 self.set_up("changes where modules are found")
             elif value.kind not in {"text", "prompt"}:
-                if value.kind == "instance":
-                    for hook in self.member(value, "__setitem__"):
-                        if hook.kind == "function":
-                            self.follow(hook, Arguments([frozenset((value,)), keys, values]))
+                if not deletes:
+                    self.hook(frozenset((value,)), ("__setitem__",), keys, values, builds=True)
                 self.change((value,) if value.kind != "import" else (self.imported(library(value.name)),))
                 value.holds |= solid - {value}
 
@@ -158,11 +176,12 @@ class Follower(Flow):
                 else:
                     self.frame.locals.pop(target.id, None)
             elif isinstance(target, ast.Attribute):
-                self.set_field(self.evaluate(target.value), [], NOTHING)
+                self.delete_field(self.evaluate(target.value), [target.attr])
             elif isinstance(target, ast.Subscript):
                 base = self.evaluate(target.value)
-                self.evaluate(target.slice)
-                self.assign_item(base, NOTHING, NOTHING)
+                keys = self.evaluate(target.slice)
+                self.hook(base, ("__delitem__",), keys, builds=True)
+                self.assign_item(base, NOTHING, NOTHING, deletes=True)
 
     def _do_return(self, node: ast.Return) -> None:
         values = self.evaluate(node.value) if node.value else NOTHING
@@ -175,7 +194,7 @@ class Follower(Flow):
                 self.evaluate(part)
 
     def _do_assert(self, node: ast.Assert) -> None:
-        self.evaluate(node.test)
+        self.truth(node.test)
 
     def _do_global(self, node: ast.Global) -> None:
         if self.frame is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 
 from thinkube.capture.arguments import Arguments
-from thinkube.capture.classes import Classes
+from thinkube.capture.classes import Classes, decorators_of
 from thinkube.capture.machine import BUDGET, TOTAL
 from thinkube.capture.values import NOTHING, Call, Frame, Value, Values
 
 _DEPTH = 40
+_CACHES = frozenset({"lru_cache", "cache", "cached", "memoize", "cache_resource", "cache_data"})
 
 
 class Functions(Classes):
@@ -47,10 +48,21 @@ class Functions(Classes):
             made = self.make(node, "opaque", result, "generator")
             made.iterates = True
             result = frozenset((made,))
+        if function.caches is None:
+            function.caches = bool(decorators_of(function) & _CACHES)
+        if function.caches:
+            result = self.remembered(function, result)
         self.followed[key] = result
         if not arguments.solid and not result and before == self.effects() and not self.weak:
             self.harmless.add(function)
             self.sensitive |= function.scope.reads.keys()
+        return result
+
+    def remembered(self, function: Value, result: Values) -> Values:
+        """What a function that keeps its results hands over: also what it made before."""
+        result |= function.fields.get(" results", NOTHING)
+        function.fields[" results"] = result
+        function.holds |= {v for v in result if v.kind not in {"text", "prompt"}}
         return result
 
     def effects(self) -> tuple[int, ...]:

@@ -40,6 +40,7 @@ class Machine:
         self.record = Record(-1)
         self.frame: Frame | None = None
         self.call: Call | None = None
+        self.among: Values = NOTHING
         self.weak = 0
         self.loops = 0
         self.assumed = 0
@@ -90,6 +91,15 @@ class Machine:
         raise NotImplementedError
 
     def parts(self, values: Values) -> Values:
+        raise NotImplementedError
+
+    def consume(self, values: Values) -> Values:
+        raise NotImplementedError
+
+    def run_callbacks(self, callbacks: Values, given: Values) -> None:
+        raise NotImplementedError
+
+    def hint(self, names: set[str], values: Values) -> None:
         raise NotImplementedError
 
     def is_local(self, module: str) -> bool:
@@ -215,6 +225,8 @@ class Machine:
             self.work += 1
             if value.kind == "import" and value.name.startswith("builtins."):
                 continue
+            if value.slots is not None and value.name != "tuple":
+                value.slots = None
             known = self.record.changed.get(value)
             value.changes.append(Change(self.record.index, self.call, sure))
             self.record.changed[value] = sure or bool(known)

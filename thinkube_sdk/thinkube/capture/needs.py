@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import heapq
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
 from thinkube.capture.machine import BUILTINS, library
 from thinkube.capture.reading import Reading
-from thinkube.capture.signatures import INVOKES
-from thinkube.capture.values import Binding, Call, Change, Record, Value, Values
+from thinkube.capture.subject import Subject, chats, converses, subject_of
+from thinkube.capture.values import Binding, Change, Record, Value, Values
 
 
 @dataclass
@@ -41,15 +42,16 @@ class Selection:
     loads: dict[str, int] = field(default_factory=dict)
 
 
-def _converses(call: Call | None) -> bool:
-    """Whether a change comes from running something that a library made: an agent, a chain."""
-    return call is not None and any(each.verb in INVOKES for each in call.enclosing())
-
-
 class Needs:
     """The search, latest need first, so that each statement and object is visited once."""
 
-    def __init__(self, reading: Reading, target: str, frozen: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        target: str,
+        frozen: Collection[str] = (),
+        live: Mapping[str, object] | None = None,
+    ) -> None:
         self.reading = reading
         self.machine = reading.machine
         self.records = reading.records
@@ -64,11 +66,12 @@ class Needs:
         self.walked: dict[str, set[int]] = {}
         self.positions = {name: [b.index for b in found] for name, found in self.machine.bindings.items()}
         self.by_text = False
-        self.subject: frozenset[Value] = frozenset()
         self.skipped = {s.index for s in reading.statements if s.pragma == "skip"}
         self.stars = [r.index for r in self.records if any(not self.machine.public_names(m) for m in r.stars)]
+        self.patterns = [(r.index, pattern) for r in self.records for pattern in r.patterns]
         self.varying, self.epochs = self._varying()
-        self.subject = self._subject()
+        self.subject = Subject()
+        self.subject = subject_of(target, self.reaching(target, self.end), self.machine.bindings, live)
 
     def run(self) -> Selection:
         """Find everything the target needs."""
@@ -88,7 +91,7 @@ class Needs:
 
     def _sets_up(self, record: Record) -> str:
         """Why a statement ships whatever the object needs, unless a demo of the object did it."""
-        if record.always and all(self._demo(call) for call in record.always_calls):
+        if record.always and all(self.subject.demo(call) for call in record.always_calls):
             return ""
         return record.always
 
@@ -106,7 +109,7 @@ class Needs:
             if binding.index in self.skipped:
                 continue
             if not binding.deleted and not (
-                binding.calls and all(self._demo(call) for call in binding.calls)
+                binding.calls and all(self.subject.demo(call) for call in binding.calls)
             ):
                 found.append(binding)
             if binding.strong:
@@ -123,6 +126,8 @@ class Needs:
             self.selection.loads[name] = found[0].index if found else 0
             return
         if not found:
+            if self._need_by_pattern(name, time):
+                return
             stars = [i for i in self.stars if i < time]
             if name not in BUILTINS:
                 for star in stars:
@@ -139,6 +144,17 @@ class Needs:
             reason = "binds the object itself" if verb == "is" else f"{verb} {needer} needs"
             self._push(binding.index, lambda b=binding, r=reason: self._keep(b.index, r))  # type: ignore[misc]
             self._need_values(binding.values, time, f"`{name}`")
+
+    def _need_by_pattern(self, name: str, time: int) -> bool:
+        """Statements that may bind the name by a text they make: `exec(f"v{i} = 1")`."""
+        found = False
+        for index, pattern in self.patterns:
+            if index < time and index not in self.skipped and re.fullmatch(pattern, name):
+                found = True
+                self.selection.used.setdefault(index, set()).add(name)
+                self.records[index].hidden.setdefault(name, f'globals()["{name}"]')
+                self._push(index, lambda i=index: self._keep(i, f"may bind `{name}`"))  # type: ignore[misc]
+        return found
 
     def _need_deletion(self, name: str, time: int) -> None:
         """A deleted name that hid a built-in one: the deletion counts."""
@@ -197,6 +213,8 @@ class Needs:
             elif read not in scope.writes or self.reaching(read, time):
                 self._need_name(read, time, label, value.made)
         self._need_imports(value)
+        files = [self.machine.files.get(text.removeprefix("./")) for text in scope.files]
+        self._need_values(frozenset(file for file in files if file is not None), self.end, label)
         if scope.dynamic:
             self._need_by_text(label, value.made)
         for write in scope.writes:
@@ -258,7 +276,7 @@ class Needs:
             state = value.name.partition(" ")[0]
             if state not in self.machine.seeded:
                 return
-        if self._demo(change.call):
+        if self.subject.demo(change.call):
             self.selection.demos.setdefault(index, f"a demo call of `{self.target}`, which changed {name}")
             return
         if self.reading.statements[index].guarded is not None and not self._ran_before_it_stopped(
@@ -266,7 +284,7 @@ class Needs:
         ):
             return
         if any(prompt.kind == "input" for prompt in self.records[index].prompts) and (
-            not change.sure or _converses(change.call)
+            not change.sure or converses(change.call) or chats(self.records[index], change.call)
         ):
             self.selection.demos.setdefault(index, "it talks with whoever runs the notebook")
             return
@@ -277,10 +295,6 @@ class Needs:
             self.selection.unsure.add(index)
         verb = "changes" if change.sure else "may change"
         self._push(index, lambda i=index, r=f"{verb} {name}": self._keep(i, r))  # type: ignore[misc]
-
-    def _demo(self, call: Call | None) -> bool:
-        """Whether a call, or one around it, merely uses the captured object."""
-        return call is not None and not self.subject.isdisjoint(call.uses)
 
     def _ran_before_it_stopped(self, index: int, change: Change) -> bool:
         """Whether a statement that raised may have changed something before it did."""
@@ -318,19 +332,7 @@ class Needs:
             return f"`{names[0]}`"
         return f"`{self.reading.statements[index].text[:40]}`"
 
-    # What the target is, and which functions see different things at different times.
-    def _subject(self) -> frozenset[Value]:
-        found: set[Value] = set()
-        for binding in self.reaching(self.target, self.end):
-            for value in binding.values:
-                if value.kind not in {"text", "import"}:
-                    found.add(value)
-        for value in list(found):
-            if value.kind == "instance":
-                # Running what an instance keeps for itself (`agent.graph.stream(…)`) is using the instance.
-                found |= {v for values in value.fields.values() for v in values if v.kind == "opaque"}
-        return frozenset(found)
-
+    # Which functions see different things at different times.
     def _varying(self) -> tuple[set[Value], list[int]]:
         """Objects whose functions read a name that is bound more than once."""
         values: set[Value] = set()

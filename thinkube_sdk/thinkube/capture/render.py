@@ -77,10 +77,13 @@ class Renderer:
         self.order = sorted({*selection.kept, *selection.loads.values()})
         self.awaits = False
         self.futures: dict[str, Origin] = {}
-        self.binders: dict[str, list[int]] = {}
+        # For each name, the first statements that bind it, one for each meaning: two are enough to compare.
+        self.binders: dict[str, dict[str, int]] = {}
         for index in self.order:
             for name in reading.records[index].binds:
-                self.binders.setdefault(name, []).append(index)
+                meanings = self.binders.setdefault(name, {})
+                if len(meanings) < 2:
+                    meanings.setdefault(self._meaning(index), index)
 
     def render(self, title: str, extra: Collection[str] = ()) -> Module:
         """The whole module, under a docstring."""
@@ -140,18 +143,17 @@ class Renderer:
 
     def _may_rise(self, index: int) -> bool:
         """Whether an import means the same at the top: nothing kept binds or reads its names before it."""
-        for name in self.reading.records[index].binds:
-            if name in BUILTINS or any(
-                other < index for other in self.binders.get(name, ()) if not self._same(other, index)
-            ):
-                return False
-        return True
+        mine = self._meaning(index)
+        return not any(
+            name in BUILTINS
+            or any(first < index for key, first in self.binders.get(name, {}).items() if key != mine)
+            for name in self.reading.records[index].binds
+        )
 
-    def _same(self, one: int, other: int) -> bool:
-        nodes = self.reading.statements[one].node, self.reading.statements[other].node
-        return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes) and ast.dump(
-            nodes[0]
-        ) == ast.dump(nodes[1])
+    def _meaning(self, index: int) -> str:
+        """What an import says, so that the same one again can be told; other statements say their own."""
+        node = self.reading.statements[index].node
+        return ast.dump(node) if isinstance(node, (ast.Import, ast.ImportFrom)) else str(index)
 
     def _loads(self, index: int) -> list[Piece]:
         """Frozen values that take this statement's place."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
+
+# What looks like a relative or absolute path of a file.
+PATH = re.compile(r"^(?![a-z]+://)[\w./ ~-]*[\w/-]\.[A-Za-z]\w{0,7}$|^\.{0,2}/?[\w./-]+/$")
 
 
 @dataclass
@@ -14,7 +18,7 @@ class Scope:
         reads: names looked up outside, in order of appearance.
         writes: names bound outside, by `global`.
         hints: names inside string annotations: needed only where something binds them.
-        texts: string constants, for code that looks names up by text.
+        files: strings that may name files.
         imports: modules it imports when it runs.
         dynamic: whether it calls `eval`, `exec`, `globals` or the like.
     """
@@ -24,6 +28,7 @@ class Scope:
     hints: set[str] = field(default_factory=set)
     dynamic: bool = False
     imports: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
 
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -43,6 +48,7 @@ class _Walk:
         self.writes: set[str] = set()
         self.dynamic = False
         self.imports: set[str] = set()
+        self.files: set[str] = set()
         self.is_class = is_class
 
     def load(self, name: str, line: int) -> None:
@@ -58,6 +64,11 @@ class _Walk:
                 self.load(node.id, node.lineno)
             else:
                 self.stores.add(node.id)
+            return
+        if kind is ast.Constant:
+            text = getattr(node, "value", None)
+            if isinstance(text, str) and len(text) <= 200 and PATH.match(text):
+                self.files.add(text)
             return
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             given = len(node.args) + len(node.keywords)
@@ -136,6 +147,7 @@ class _Walk:
         self.stores |= inner.outer
         self.hints |= inner.hints
         self.imports |= inner.imports
+        self.files |= inner.files
         self.dynamic = self.dynamic or inner.dynamic
 
 
@@ -180,7 +192,7 @@ def free_names(node: Definition) -> Scope:
     """
     inner, local = _inside(node, None)
     reads = {name: line for name, line in inner.loads.items() if name not in local}
-    return Scope(reads, inner.globals | inner.writes, inner.hints, inner.dynamic, inner.imports)
+    return Scope(reads, inner.globals | inner.writes, inner.hints, inner.dynamic, inner.imports, inner.files)
 
 
 def text_names(node: ast.AST) -> set[str]:

@@ -193,6 +193,7 @@ _AMBIENT = re.compile(
     r"multiprocessing\.set_start_method|threading\.stack_size|socket\.setdefaulttimeout|"
     r"asyncio\.set_event_loop_policy|signal\.signal|atexit\.register|codecs\.register|copyreg\.)"
 )
+FOLDERS = words("os.makedirs os.mkdir")
 RANDOM = {
     "random": re.compile(r"^random\.(?!Random|SystemRandom)\w+$"),
     "numpy.random": re.compile(r"^numpy\.random\.(?!default_rng|Generator|RandomState)\w+$"),

@@ -10,9 +10,10 @@ from thinkube.capture import signatures as known
 from thinkube.capture.arguments import Arguments
 from thinkube.capture.chance import Chance
 from thinkube.capture.machine import library, reach
+from thinkube.capture.scopes import PATH
+from thinkube.capture.slots import Slots
 from thinkube.capture.values import NOTHING, Prompt, Value, Values
 
-_PATH = re.compile(r"^(?![a-z]+://)[\w./ ~-]*[\w/-]\.[A-Za-z]\w{0,7}$|^\.{0,2}/?[\w./-]+/$")
 _WRITING = re.compile(
     r"^(to_(?!dict|list|numpy)|save|persist|dump|write|export|imwrite|savefig|savetxt|urlretrieve|download|touch|mkdir)"
 )
@@ -29,7 +30,7 @@ PLACEHOLDER = re.compile(
 )
 
 
-class Special(Chance):
+class Special(Chance, Slots):
     """Calls that no table of effects can describe."""
 
     def special_call(self, node: ast.expr, name: str, arguments: Arguments, bare: bool) -> Values | None:
@@ -59,11 +60,24 @@ class Special(Chance):
         ):
             self.environment_write(*arguments.positional[:2])
             return NOTHING
+        if name == "builtins.globals().update":
+            return self.bind_all(arguments)
         if name == "os.environ.update":
             for key, values in arguments.named.items():
                 self.environment_write(self.text(key), values)
         method = _SPECIAL.get(short)
         return getattr(self, method)(node, arguments) if method else None
+
+    def bind_all(self, arguments: Arguments) -> Values:
+        """`globals().update(…)`: bind each name that is given."""
+        frame, self.frame = self.frame, None
+        places = [v.slots or {} for v in arguments.solid if v.kind == "container"]
+        given = {key: values for each in places for key, values in each.items() if isinstance(key, str)}
+        for name, values in {**given, **arguments.named}.items():
+            self.bind(name, values)
+            self.record.hidden[name] = f'globals()["{name}"]'
+        self.frame = frame
+        return NOTHING
 
     # Prompts and the environment.
     def ask(self, kind: str, node: ast.expr, arguments: Arguments) -> Values:
@@ -106,7 +120,20 @@ class Special(Chance):
             self.set_field(arguments.positional[0], names, values)
         return NOTHING
 
-    def set_field(self, base: Values, names: Iterable[str], values: Values) -> None:
+    def _setattr_raw(self, _node: ast.expr, arguments: Arguments) -> Values:
+        given = arguments.positional
+        if len(given) >= 2:
+            names = [v.name for v in given[1] if v.kind == "text"]
+            self.set_field(given[0], names, given[2] if len(given) > 2 else NOTHING, raw=True)
+        return NOTHING
+
+    def _delattr(self, _node: ast.expr, arguments: Arguments) -> Values:
+        if len(arguments.positional) >= 2:
+            names = [v.name for v in arguments.positional[1] if v.kind == "text"]
+            self.delete_field(arguments.positional[0], names)
+        return NOTHING
+
+    def set_field(self, base: Values, names: Iterable[str], values: Values, raw: bool = False) -> None:
         """Note that an attribute of each of these objects is bound."""
         solid = values - {v for v in values if v.kind in {"text", "prompt"}}
         for value in base:
@@ -121,9 +148,20 @@ class Special(Chance):
                 continue
             if value.kind in {"instance", "class"}:
                 for name in names:
-                    value.fields[name] = value.fields.get(name, NOTHING) | values
+                    if raw or not self.set_attribute(value, name, values):
+                        value.fields[name] = value.fields.get(name, NOTHING) | values
             value.holds |= solid - {value}
             self.change((value,))
+
+    def set_attribute(self, value: Value, name: str, values: Values, deletes: bool = False) -> bool:
+        raise NotImplementedError
+
+    def delete_field(self, base: Values, names: Iterable[str]) -> None:
+        """Note that an attribute of each of these objects is deleted."""
+        for value in base:
+            for name in names:
+                self.set_attribute(value, name, NOTHING, deletes=True)
+        self.set_field(base, [], NOTHING)
 
     def _getattr(self, _node: ast.expr, arguments: Arguments) -> Values:
         if not arguments.positional:
@@ -159,10 +197,18 @@ class Special(Chance):
     # Code made from text.
     def _exec(self, node: ast.expr, arguments: Arguments) -> Values:
         texts = [v.name for v in arguments.positional[0] if v.kind == "text"] if arguments.positional else []
-        if len(arguments.positional) > 1 or arguments.named:
-            return self.fresh(node, arguments.solid)
+        spaces = frozenset().union(*arguments.positional[1:], *arguments.named.values())
+        if any(v.name != "builtins.globals()" for v in spaces):
+            made = self.fresh(node, arguments.solid)
+            self.change(spaces)
+            for space in spaces:
+                space.holds |= made
+            self.run_callbacks(self.parts(spaces), self.parts(spaces))
+            return made
         if not texts:
             self.record.dynamic = "runs code that is made while it runs"
+            if isinstance(node, ast.Call) and node.args:
+                self.record.patterns.extend(bound_patterns(node.args[0]))
         for text in texts:
             try:
                 tree = ast.parse(text.strip())
@@ -227,12 +273,20 @@ class Special(Chance):
         path = re.sub(r"^(\./)+", "", path)
         return self.files.setdefault(path, Value("file", path))
 
+    def make_folder(self, node: ast.expr, arguments: Arguments) -> None:
+        """Note that a folder is made: at the top level for whatever comes, in a function for its files."""
+        if self.frame is None:
+            self.set_up("makes a folder")
+            if isinstance(node, ast.Call) and "exist_ok" not in arguments.named and len(node.args) < 3:
+                self.record.folders.append(node)
+        self.change(self.file(f"{text}/") for text in sorted(arguments.texts))
+
     def note_opened(self, arguments: Arguments) -> None:
         """Note the file that the statement surely reads."""
         modes = {v.name for values in arguments.positional[1:2] for v in values if v.kind == "text"}
         modes |= {v.name for v in arguments.named.get("mode", NOTHING) if v.kind == "text"}
         paths = [v.name for v in arguments.positional[0] if v.kind == "text"]
-        if len(paths) == 1 and not modes & _MODES and _PATH.match(paths[0]):
+        if len(paths) == 1 and not modes & _MODES and PATH.match(paths[0]):
             self.record.opens.append(paths[0])
 
     def touch_files(self, used: Value, verb: str, arguments: Arguments) -> None:
@@ -241,7 +295,7 @@ class Special(Chance):
         if writes:
             self.change(v for v in used.holds if v.kind == "file")
         for text in sorted(arguments.texts):
-            if len(text) > 200 or not _PATH.match(text):
+            if len(text) > 200 or not PATH.match(text):
                 continue
             file = self.file(text)
             if writes:
@@ -249,6 +303,19 @@ class Special(Chance):
                 file.holds.add(used)
             else:
                 used.holds.add(file)
+
+
+def bound_patterns(node: ast.expr, whole: bool = False) -> list[str]:
+    """What the names may look like that a text with blanks binds: `f"v{i} = {i}"` binds `v…`.
+
+    `whole`: the text is the name itself.
+    """
+    if not isinstance(node, ast.JoinedStr):
+        return []
+    text = "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
+    names = r"(?m)^(?:(?:async )?def |class )?([\w\0]+)(?:\s*=(?!=)|\(|:)"
+    found = [text] if whole else re.findall(names, text)
+    return [re.escape(name).replace("\0", r"\w+") for name in found]
 
 
 SECRETIVE = re.compile(r"(?i)(key|token|secret|password|passwd|pwd|credential|auth)s?(_|\d|$)|^(pat|pass)$")
@@ -265,8 +332,8 @@ _SPECIAL = {
     "contextlib.redirect_stdout": "_redirect",
     "contextlib.redirect_stderr": "_redirect",
     "setattr": "_setattr",
-    "delattr": "_setattr",
-    "object.__setattr__": "_setattr",
+    "delattr": "_delattr",
+    "object.__setattr__": "_setattr_raw",
     "getattr": "_getattr",
     "exec": "_exec",
     "eval": "_exec",

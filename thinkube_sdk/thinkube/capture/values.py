@@ -27,14 +27,15 @@ class Value:
         same: objects it may be another name for.
         changes: statements that change it, with the calls that led there.
         iterates: whether reading it uses it up.
+        slots: what each place of a tuple, list or dict holds, where that is known exactly.
         inside: the object it is an unknown part of.
         remote: whether what it stands for lives outside the process.
     """
 
     __slots__ = (
-        "changes", "fields", "frame", "free", "holds", "inside",
+        "caches", "changes", "fields", "frame", "free", "holds", "inside",
         "iterates", "kind", "made", "name", "node", "owner",
-        "remote", "same", "serial",
+        "remote", "same", "serial", "slots",
     )  # fmt: skip
 
     def __init__(self, kind: str, name: str = "", node: ast.AST | None = None, made: int = -1) -> None:
@@ -53,6 +54,8 @@ class Value:
         self.remote = False
         self.free: Scope | None = None
         self.inside: Value | None = None
+        self.caches: bool | None = None
+        self.slots: dict[object, Values] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -74,13 +77,15 @@ NOTHING: Values = frozenset()
 class Call:
     """A call under way: on what, by which name, and from which other call.
 
-    `uses` are the objects that this call and those around it merely use.
+    `uses` are the objects that this call and those around it merely use. Where it can't be told which of
+    several objects is called, `among` has all of them.
     """
 
     outer: Call | None
     on: Values
     verb: str
     builds: bool
+    among: Values = frozenset()
     uses: Values = field(init=False)
 
     def __post_init__(self) -> None:
@@ -168,6 +173,8 @@ class Record:
         always: why it ships whatever the object needs; empty if it doesn't; `always_calls` led there.
         dynamic: code it runs that can't be seen.
         stars: modules whose every name it imports.
+        patterns: what names may look like that it binds by a text made while it runs.
+        folders: calls that make a folder and fail where there is one.
         draws: random states it advances; `loose` are those it takes values from.
         hidden: names it binds by their text, which no reader of the source sees, and where to find them.
         background: what starts work in the notebook's event loop that it does not wait for.
@@ -186,6 +193,8 @@ class Record:
     soft: dict[str, int] = field(default_factory=dict)
     changed: dict[Value, bool] = field(default_factory=dict)
     externals: list[External] = field(default_factory=list)
+    patterns: list[str] = field(default_factory=list)
+    folders: list[ast.Call] = field(default_factory=list)
     secrets: dict[str, None] = field(default_factory=dict)
     environment: dict[str, None] = field(default_factory=dict)
     prompts: list[Prompt] = field(default_factory=list)
