@@ -56,6 +56,8 @@ _HOMES = {
     "checkpoints": "thinkube.training.job",
 }
 
+_MODULES = {"errors": "thinkube.errors", "dataset": "thinkube.training.dataset"}
+
 __all__ = [  # noqa: RUF022 - in the order a user meets them
     "llm", "openai", "embeddings", "crew_llm", "mlflow", "langfuse", "nats", "qdrant", "s3",
     "trace", "secret", "status", "package", "deploy", "deployments", "deployment", "finetune", "submit",
@@ -64,8 +66,8 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("thinkube.errors")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'thinkube' has no attribute {name!r}")

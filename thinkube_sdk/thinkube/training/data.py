@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def rows_of(data: Any) -> tuple[Iterable[Mapping[str, Any]], str]:
     if isinstance(data, str | Path):
         path = Path(data).expanduser()
         return read_file(path), str(path)
-    if isinstance(data, list | tuple):
+    if isinstance(data, Sequence):
         return data, "the list"
     library = type(data).__module__.partition(".")[0]
     if library == "pandas":
