@@ -18,6 +18,7 @@ Source = Annotated[
     ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name.")]
+On = Annotated[str | None, typer.Option("--on", help="A context with a cluster; this machine if not given.")]
 
 jobs_app = typer.Typer(name="jobs", help="Jobs: list, show, logs, stop, resume, wait.", no_args_is_help=True)
 
@@ -92,13 +93,13 @@ def parameters_of(words: list[str]) -> dict[str, str]:
 
 
 @jobs_app.command("list", epilog="Example: thinkube jobs list --json")
-def list_jobs(as_json: Json = False) -> None:
+def list_jobs(on: On = None, as_json: Json = False) -> None:
     """List the jobs, oldest first."""
     from rich.table import Table
 
     from thinkube.targets.jobs import jobs
 
-    found = jobs()
+    found = jobs(on)
     if as_json:
         print_json([job.to_dict() for job in found])
     elif not found:
@@ -114,23 +115,24 @@ def list_jobs(as_json: Json = False) -> None:
 
 
 @jobs_app.command("show", epilog="Example: thinkube jobs show train-1")
-def show_job(name: Name, as_json: Json = False) -> None:
+def show_job(name: Name, on: On = None, as_json: Json = False) -> None:
     """Show one job: status, progress, MLflow run, result or error."""
     from thinkube.targets.jobs import job
 
-    _told(job(name).to_dict(), as_json)
+    _told(job(name, on).to_dict(), as_json)
 
 
 @jobs_app.command("logs", epilog="Example: thinkube jobs logs train-1 --follow")
 def logs(
     name: Name,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Print what a job has logged."""
     from thinkube.targets.jobs import job
 
-    for line in job(name).logs(follow=follow):
+    for line in job(name, on).logs(follow=follow):
         print_json({"line": line}) if as_json else typer.echo(line)
 
 
@@ -139,12 +141,13 @@ def stop(
     name: Name,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for its end.")] = 600.0,
     kill: Annotated[bool, typer.Option("--kill", help="End it by force after that.")] = False,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """End a job with a checkpoint, so that it can be resumed."""
     from thinkube.targets.jobs import job
 
-    found = job(name)
+    found = job(name, on)
     try:
         found.stop(timeout, kill=kill)
     except TimeoutError as error:
@@ -153,23 +156,24 @@ def stop(
 
 
 @jobs_app.command("resume", epilog="Example: thinkube jobs resume train-1")
-def resume(name: Name, as_json: Json = False) -> None:
+def resume(name: Name, on: On = None, as_json: Json = False) -> None:
     """Go on from a job's last checkpoint, in the same MLflow run."""
     from thinkube.targets.jobs import job
 
-    _told(job(name).resume().to_dict(), as_json)
+    _told(job(name, on).resume().to_dict(), as_json)
 
 
 @jobs_app.command("wait", epilog="Example: thinkube jobs wait train-1")
 def wait_for(
     name: Name,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait at most.")] = None,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Wait until a job ends; 1 where it failed."""
     from thinkube.targets.jobs import job
 
-    found = job(name)
+    found = job(name, on)
     try:
         found.wait(timeout, progress=not as_json)
     except TimeoutError as error:
