@@ -67,7 +67,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3
 NOTEBOOK = pyproject.toml --extra notebook --extra kubernetes --extra finetune images/jupyter-ml-cpu/requirements.in
 
 pins: $(VENV)/environment ## Rewrite the pinned requirements
-	@$(COMPILE) pyproject.toml --extra agents --extra serving --extra stack --extra notebook --group dev \
+	@$(COMPILE) pyproject.toml --extra agents --extra serving --extra postgres --extra stack --extra notebook --group dev \
 		--output-file requirements/development.txt
 	@$(COMPILE) $(NOTEBOOK) -c requirements/development.txt -o images/jupyter-ml-cpu/requirements.txt
 	@$(COMPILE) $(NOTEBOOK) --extra agents -c requirements/development.txt -c images/jupyter-ml-cpu/requirements.txt \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -102,3 +103,44 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     for served in running.values():
         served.client.close()
         served.child.stop(15)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's Postgres on a free port; its address."""
+    home = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+    assert home is not None, "Postgres is missing: apt-get install postgresql"
+    folder = tmp_path_factory.mktemp("postgres")
+    folder.chmod(0o777)
+    for parent in folder.parents[:2]:
+        parent.chmod(0o755)
+    as_user = (
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+    )
+    data = folder / "data"
+    subprocess.run(
+        [*as_user, home / "initdb", "--no-sync", "--auth=trust", "--username=tester", "--pgdata", data],
+        check=True, capture_output=True, cwd=folder,
+    )  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"postgresql://tester@127.0.0.1:{port}/postgres"
+    settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+    def ready() -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    child = Child(
+        [*as_user, str(home / "postgres"), "-D", str(data), *options], log=folder / "log", ready=ready
+    )
+    child.wait_ready(60)
+    yield url
+    child.stop(20)

@@ -22,11 +22,11 @@ from thinkube.bundles.wheels import carry
 from thinkube.model.capture import Capture
 from thinkube.model.errors import DistributionMissing
 from thinkube.model.lock import Lock, Pin, Wheel
-from thinkube.model.settings import cache
+from thinkube.model.settings import THREADS_URL, cache
 from thinkube.services.table import CLIENTS
 
 SDK = "thinkube-sdk"
-_FORMAT = 2
+_FORMAT = 3
 
 # Where the name to install differs from the name to import.
 _KNOWN = {
@@ -63,6 +63,12 @@ def lock(capture: Capture, *, runtime: str = "serving", progress: Progress = sil
         return kept
     roots, notes = _roots(capture, asked, site, runtime)
     names, left_out = _closure(roots, site)
+    if "langgraph" in names:
+        roots[SDK].add("threads")
+        if THREADS_URL.variable in capture.secrets:
+            _require(f"{SDK}[postgres]", f"for threads in Postgres ({THREADS_URL.variable})", site)
+            roots[SDK].add("postgres")
+        names, left_out = _closure(roots, site)
     pins = []
     for name in sorted(names):
         distribution = site.get(name)
@@ -240,6 +246,7 @@ def _key(capture: Capture, asked: list[Need], site: Site, runtime: str) -> str:
         capture.requirements,
         clients(capture),
         runtime,
+        THREADS_URL.variable in capture.secrets,
         site.fingerprint(),
     ]
     return sha256(json.dumps(parts).encode()).hexdigest()

@@ -68,6 +68,21 @@ CORS_ORIGINS = Setting(
     "THINKUBE_CORS_ORIGINS", "none", "Origins, with commas between, whose pages may call an agent."
 )
 ACCESS = (AUTH, KEYS, API_KEYS, OIDC_ISSUER, OIDC_AUDIENCE, OIDC_GROUPS, CORS_ORIGINS, REQUEST_RATE)
+STATE = Setting(
+    "THINKUBE_STATE",
+    "the deployment's folder under THINKUBE_HOME",
+    "Where a deployed agent keeps its threads; they outlive its releases.",
+)
+THREADS_URL = Setting(
+    "THINKUBE_THREADS_URL",
+    "a SQLite file in THINKUBE_STATE",
+    "The Postgres database that keeps an agent's threads, as postgresql://user:password@host/database.",
+)
+THREADS_BUSY = Setting(
+    "THINKUBE_THREADS_BUSY",
+    "queue",
+    "What happens to a request on a thread that has a run in progress: reject, queue or interrupt.",
+)
 
 SETTINGS = (
     *ACCESS,
@@ -79,6 +94,9 @@ SETTINGS = (
     REQUEST_RUNS,
     UPLOAD_SECONDS,
     JOBS_AT_ONCE,
+    STATE,
+    THREADS_URL,
+    THREADS_BUSY,
 )
 
 

@@ -91,9 +91,12 @@ def run(options: argparse.Namespace) -> int:
         return 3
     from thinkube.serving.server import announce, serve
 
+    for note in candidate.notes:
+        event(note)
     release = options.release
     if options.go_fd is not None:
-        announce(options.ready_fd, {"ok": True, "kind": candidate.agent.kind})
+        report = {"ok": True, "kind": candidate.agent.kind, "notes": list(candidate.notes)}
+        announce(options.ready_fd, report)
         with os.fdopen(options.go_fd) as word:
             release = word.readline().strip()
         if not release:

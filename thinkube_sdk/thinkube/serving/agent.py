@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from thinkube.model.kinds import Kind, kind_of
-from thinkube.serving.shapes import Shape
+from thinkube.serving.shapes import ABSENT, Shape
+
+if TYPE_CHECKING:
+    from thinkube.serving.thread_turns import IfBusy
 
 Mode = Literal["values", "updates", "messages", "custom"]
 MODES: tuple[Mode, ...] = ("values", "updates", "messages", "custom")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where in a conversation a run belongs.
+
+    Attributes:
+        thread: the thread's id.
+        if_busy: what to do when another run has it; None for the deployment's way.
+        resume: the answer to what the thread was interrupted for.
+        checkpoint: the checkpoint to go on from; None for the latest.
+        run: the id of the background run it is, which its checkpoints carry.
+    """
+
+    thread: str
+    if_busy: IfBusy | None = None
+    resume: Any = ABSENT
+    checkpoint: str | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -23,6 +45,7 @@ class Call:
         user: who asks, when the caller says so.
         callbacks: LangChain callback handlers that record the run.
         modes: which of LangGraph's stream modes to pass on; empty for the usual ones.
+        turn: the thread it runs on, if it runs on one.
     """
 
     trace: str
@@ -30,6 +53,7 @@ class Call:
     user: str | None = None
     callbacks: tuple[Any, ...] = ()
     modes: tuple[Mode, ...] = ()
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -113,3 +137,8 @@ def adapt(subject: object) -> Agent:
     from thinkube.serving.functions import FunctionAgent
 
     return FunctionAgent(subject, kind)
+
+
+async def graph_of(agent: Agent) -> Any:
+    """The LangGraph graph that an agent with threads is, with the checkpointer that keeps them."""
+    return await agent.graph()  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from thinkube.serving import thread_api
 from thinkube.serving.log import caller, event, trace_id
 from thinkube.serving.native import invoke, stream
 from thinkube.serving.openai import chat_completions, models
@@ -32,6 +33,8 @@ def application(runtime: Runtime) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
+        if runtime.threads is not None:
+            await runtime.threads.close()
         runtime.traces.flush()
 
     app = Starlette(
@@ -41,6 +44,10 @@ def application(runtime: Runtime) -> ASGIApp:
             Route("/v1/chat/completions", _endpoint(chat_completions), methods=["POST"]),
             Route("/v1/models", _endpoint(models)),
             Route("/metrics", metrics),
+            *(
+                Route(path, _endpoint(handler), methods=[method])
+                for method, path, handler in thread_api.ROUTES
+            ),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/openapi.json", openapi),

@@ -69,6 +69,19 @@ def _checked(messages: Any) -> list[dict[str, Any]]:
     return messages
 
 
+def since_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is new in a conversation whose earlier part a thread already holds.
+
+    Example:
+        >>> chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        >>> since_answer([*chat, {"role": "user", "content": "c"}])
+        [{'role': 'user', 'content': 'c'}]
+    """
+    last = max((n for n, each in enumerate(messages) if each["role"] == "assistant"), default=-1)
+    new = messages[last + 1 :]
+    return [each for each in new if each["role"] not in ("system", "developer")] or messages[-1:]
+
+
 def answer_of(output: Any) -> str | None:
     """The text of an answer; None where the output has no part that is plainly the answer."""
     if isinstance(output, str):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from typing import Annotated, Any
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel
 
@@ -13,71 +16,128 @@ from thinkube.serving.annotations import has_messages, is_text, schema_of, takes
 from thinkube.serving.chat import text_of_message
 from thinkube.serving.runnables import config_of
 from thinkube.serving.shapes import ABSENT, TEXT_INPUTS, Field, Shape
+from thinkube.serving.thread_saver import INTERRUPT
+from thinkube.serving.thread_state import begin, bound, memory_of, only_blocking
 from thinkube.serving.threads import in_thread, iterate_in_thread
+
+if TYPE_CHECKING:
+    from thinkube.serving.thread_store import Threads
 
 _MESSAGES: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 DEFAULT_MODES: tuple[Mode, ...] = ("updates", "messages", "custom")
 
 
 class GraphAgent:
-    """A LangGraph graph as an agent. Its input is an object of channels, its output the output channels."""
+    """A LangGraph graph as an agent. Its input is an object of channels, its output the output channels.
+
+    Attributes:
+        memory: what its author said about threads: `off`; nothing (`asked`: a call that names a thread has
+            one); a checkpointer in memory, which the deployment's replaces (`replaced`); or its `own`.
+    """
 
     def __init__(self, subject: Any, kind: Kind) -> None:
         self.kind = kind
         self._graph = subject.compile() if kind == "langgraph-builder" else subject
-        checkpointer = getattr(self._graph, "checkpointer", None)
-        self._remembers = bool(checkpointer)
-        self._blocking = _only_blocking(checkpointer)
+        self.memory = memory_of(self._graph)
+        self._blocking = only_blocking(self._graph)
+        self._threads: Threads | None = None
+        self._bound: Any = None
         self.takes = _input(self._graph)
         self.gives = _output_schema(self._graph)
 
+    def keep(self, threads: Threads) -> None:
+        """Keep its threads there, from now on."""
+        self._threads = threads
+
+    async def graph(self) -> Any:
+        """The graph with the checkpointer that keeps its threads."""
+        if self._bound is None:
+            if self.memory == "own" or self._threads is None:
+                self._bound = self._graph
+            else:
+                self._bound = bound(self._graph, await self._threads.saver())
+        return self._bound
+
     async def invoke(self, values: Any, call: Call, /) -> Any:
-        if self._blocking:
-            config = config_of(call, remembers=self._remembers)
-            return await in_thread(lambda: self._graph.invoke(values, config))
-        return await self._graph.ainvoke(values, config_of(call, remembers=self._remembers))
+        if call.turn is None and self.memory in ("asked", "off"):
+            return await self._graph.ainvoke(values, config_of(call))
+        async with self._run(values, call) as run:
+            if self._blocking:
+                output = await in_thread(lambda: run.graph.invoke(run.given, run.config), settle=True)
+            else:
+                output = await run.graph.ainvoke(run.given, run.config, durability=run.durability)
+            run.waits = isinstance(output, Mapping) and INTERRUPT in output
+            return output
 
     async def stream(self, values: Any, call: Call, /) -> AsyncGenerator[Event]:
+        async with self._run(values, call) as run:
+            async for event in self._events(run, call):
+                yield event
+
+    async def _events(self, run: _Run, call: Call) -> AsyncGenerator[Event]:
         asked = call.modes or DEFAULT_MODES
         latest: Any = None
         interrupts: Any = None
-        config = config_of(call, remembers=self._remembers)
         told = sorted({*asked, "values", "updates"})
-        events = (
-            iterate_in_thread(lambda: self._graph.stream(values, config, stream_mode=told))
-            if self._blocking
-            else self._graph.astream(values, config, stream_mode=told)
-        )
+        if self._blocking:
+            events = iterate_in_thread(
+                lambda: run.graph.stream(run.given, run.config, stream_mode=told), settle=True
+            )
+        else:
+            events = run.graph.astream(run.given, run.config, stream_mode=told, durability=run.durability)
         async for mode, data in events:
             if mode == "values":
                 latest = data
-            elif mode == "updates" and isinstance(data, dict) and "__interrupt__" in data:
-                interrupts = data["__interrupt__"]
+            elif mode == "updates" and isinstance(data, dict) and INTERRUPT in data:
+                interrupts = data[INTERRUPT]
             if mode in asked:
                 yield Event(
                     mode, data, text_of_message(data[0]) if mode == "messages" and _is_answer(data) else ""
                 )
-        output = self._output(latest)
-        if interrupts is not None:
-            output = {**(output if isinstance(output, dict) else {}), "__interrupt__": interrupts}
-        yield Event("output", output)
+        run.waits = interrupts is not None
+        yield Event("output", self.output(latest, interrupts))
 
-    def _output(self, latest: Any) -> Any:
+    def output(self, latest: Any, interrupts: Any = None) -> Any:
+        """What a caller gets of a state: the output channels, and what the run was interrupted for."""
         channels = self._graph.output_channels
-        if isinstance(channels, str) or not isinstance(latest, Mapping):
-            return latest
-        return {name: latest[name] for name in channels if name in latest}
+        output = latest
+        if not isinstance(channels, str) and isinstance(latest, Mapping):
+            output = {name: latest[name] for name in channels if name in latest}
+        if interrupts is not None:
+            output = {**(output if isinstance(output, dict) else {}), INTERRUPT: interrupts}
+        return output
+
+    @asynccontextmanager
+    async def _run(self, values: Any, call: Call) -> AsyncIterator[_Run]:
+        turn = call.turn
+        if turn is None and self.memory in ("asked", "off"):
+            yield _Run(self._graph, values, config_of(call), None)
+            return
+        graph = await self.graph()
+        config = config_of(call, turn.thread if turn else call.trace)
+        if turn is not None:
+            durability = "sync" if turn.run else "async"
+            given = await begin(graph, turn, values)
+            yield _Run(graph, given, config, durability)
+            return
+        run = _Run(graph, values, config, "exit" if self.memory == "replaced" else None)
+        try:
+            yield run
+        finally:
+            # A thread that nobody named is kept only for an answer.
+            if self.memory == "replaced" and self._threads is not None and not run.waits:
+                await asyncio.shield((await self._threads.saver()).adelete_thread(call.trace))
 
 
-def _only_blocking(checkpointer: Any) -> bool:
-    """Whether a checkpointer has no asynchronous form, so that the whole run belongs into a thread."""
-    from langgraph.checkpoint.base import BaseCheckpointSaver
+@dataclass
+class _Run:
+    """What to run the graph with; `waits` is told when it was interrupted."""
 
-    if not isinstance(checkpointer, BaseCheckpointSaver):
-        return False
-    # SqliteSaver overrides the asynchronous methods only to refuse them.
-    kind = type(checkpointer)
-    return kind.aput is BaseCheckpointSaver.aput or kind.__name__ == "SqliteSaver"
+    graph: Any
+    given: Any
+    config: Any
+    durability: str | None
+    waits: bool = False
 
 
 def _is_answer(data: tuple[Any, Mapping[str, Any]]) -> bool:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from thinkube.serving.auth import person
-from thinkube.serving.chat import answer_of, input_of
+from thinkube.serving.chat import answer_of, input_of, since_answer, text_of_message
 from thinkube.serving.log import trace_id
 from thinkube.serving.native import SSE_HEADERS, Asked
 from thinkube.serving.runtime import Runtime, unserialisable
-from thinkube.serving.shapes import InvalidInput, Problem
+from thinkube.serving.shapes import ABSENT, InvalidInput, Problem
+from thinkube.serving.thread_requests import state_of, turn_of
+from thinkube.serving.thread_saver import INTERRUPT
+from thinkube.serving.thread_state import interrupts_of
 from thinkube.serving.wire import Refused, Unserialisable, decode, encode, invalid, reply, sse
 
 
@@ -29,21 +33,35 @@ async def chat_completions(request: Request) -> Response:
     payload = decode(await runtime.body(request))
     if not isinstance(payload, dict):
         raise invalid(InvalidInput([Problem("body", "an object with messages is expected")]))
-    try:
-        values = input_of(payload.get("messages"), runtime.agent.takes)
-    except InvalidInput as error:
-        raise invalid(error) from error
-    session = payload.get("session") or request.headers.get("x-session-id")
-    user = payload.get("user") or request.headers.get("x-user-id") or person(request.scope)
-    call = Asked(payload["messages"], values, _text(session, "session"), _text(user, "user"))
+    call = await _asked(runtime, request, payload)
     if payload.get("stream"):
         chunks = _chunks(runtime, call, _usage_wanted(payload))
         return StreamingResponse(chunks, media_type="text/event-stream", headers=SSE_HEADERS)
-    output = await runtime.run(request, call.given, call.values, call.session, call.user)
+    output = await runtime.run(request, call.given, call.values, call.session, call.user, call.turn)
     try:
         return reply(_completion(runtime, output))
     except Unserialisable as error:
         raise unserialisable(error) from error
+
+
+async def _asked(runtime: Runtime, request: Request, payload: dict[str, Any]) -> Asked:
+    """A conversation as what is asked of the agent, and of its thread if it goes on there."""
+    session = _text(payload.get("session") or request.headers.get("x-session-id"), "session")
+    user = _text(payload.get("user") or request.headers.get("x-user-id") or person(request.scope), "user")
+    parts: dict[str, Any] = {key: payload[key] for key in ("thread_id", "if_busy") if key in payload}
+    turn = turn_of(runtime, parts, request.headers.get("x-thread-id"), session)
+    messages: Any = payload.get("messages")
+    try:
+        values = input_of(messages, runtime.agent.takes)
+        if turn is not None and (position := await state_of(runtime.agent, turn.thread)) is not None:
+            messages = since_answer(messages)
+            if position.interrupts:
+                turn, values = replace(turn, resume=text_of_message(messages[-1])), ABSENT
+            else:
+                values = input_of(messages, runtime.agent.takes)
+    except InvalidInput as error:
+        raise invalid(error) from error
+    return Asked(messages, values, session or (turn.thread if turn else None), user, turn)
 
 
 def _text(value: Any, name: str) -> str | None:
@@ -77,6 +95,9 @@ def _completion(runtime: Runtime, output: Any) -> dict[str, Any]:
 
 
 def _answer(output: Any) -> str:
+    if isinstance(output, Mapping) and INTERRUPT in output:
+        asked = [each["value"] for each in interrupts_of(output[INTERRUPT])]
+        return "\n\n".join(each if isinstance(each, str) else encode(each).decode() for each in asked)
     answer = answer_of(output)
     return encode(output).decode() if answer is None else answer
 
@@ -110,7 +131,9 @@ async def _chunks(runtime: Runtime, call: Asked, usage_wanted: bool) -> AsyncIte
     said = ""
     try:
         yield sse(None, chunk({"role": "assistant", "content": ""}))
-        async for happened in runtime.events(call.given, call.values, call.session, call.user, ("messages",)):
+        async for happened in runtime.events(
+            call.given, call.values, call.session, call.user, ("messages",), call.turn
+        ):
             if happened is None:
                 yield b": still running\n\n"
                 continue

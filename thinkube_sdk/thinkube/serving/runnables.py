@@ -47,17 +47,22 @@ def _joined(whole: Any, chunk: Any) -> Any:
         return chunk
 
 
-def config_of(call: Call, *, remembers: bool = False) -> Any:
+def config_of(call: Call, thread: str | None = None) -> Any:
     """What LangChain is told about a run; nothing where there is nothing to tell, since each key costs.
 
     Args:
-        remembers: the object keeps state per thread: a call without a session gets a thread of its own.
+        thread: the thread whose state it keeps; without one, the session's name is told as that.
     """
     config: dict[str, Any] = {}
     if call.callbacks:
         config["callbacks"] = list(call.callbacks)
-    if call.session or remembers:
-        config["configurable"] = {"thread_id": call.session or call.trace}
+    if thread or call.session:
+        config["configurable"] = {"thread_id": thread or call.session}
+    if call.turn is not None:
+        if call.turn.checkpoint:
+            config["configurable"]["checkpoint_id"] = call.turn.checkpoint
+        if call.turn.run:
+            config["metadata"] = {"run": call.turn.run}
     return config or None
 
 

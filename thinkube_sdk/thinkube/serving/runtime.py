@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from thinkube.serving.access import Access
-from thinkube.serving.agent import Agent, Call, Event, Mode
+from thinkube.serving.agent import Agent, Call, Event, Mode, Turn
 from thinkube.serving.log import event, trace_id
 from thinkube.serving.metrics import Metrics
+from thinkube.serving.thread_store import Threads
 from thinkube.serving.traces import Span, Traces
 from thinkube.serving.wire import Refused, Unserialisable
 
@@ -54,6 +55,7 @@ class Runtime:
     limits: Limits
     access: Access = field(default_factory=Access)
     title: str = ""
+    threads: Threads | None = None
     draining: bool = False
     running: int = 0
 
@@ -80,15 +82,23 @@ class Runtime:
         return bytes(received)
 
     async def run(
-        self, request: Request, given: Any, values: Any, session: str | None, user: str | None
+        self,
+        request: Request,
+        given: Any,
+        values: Any,
+        session: str | None,
+        user: str | None,
+        turn: Turn | None = None,
     ) -> Any:
         """Run the agent once for a client that waits, within its time; stop it when the client goes away."""
 
         async def once() -> Any:
-            with self.traces.call(given, session, user) as span:
-                output = await self._guard(self.agent.invoke(values, self._call(span, session, user)), span)
-                span.output(output)
-                return output
+            async with self.turn(turn):
+                with self.traces.call(given, session, user) as span:
+                    call = self._call(span, session, user, turn=turn)
+                    output = await self._guard(self.agent.invoke(values, call), span)
+                    span.output(output)
+                    return output
 
         async with self._slot():
             task = asyncio.create_task(once())
@@ -107,7 +117,13 @@ class Runtime:
                     await asyncio.wait({task}, timeout=CANCEL_SECONDS)
 
     async def events(
-        self, given: Any, values: Any, session: str | None, user: str | None, modes: tuple[Mode, ...] = ()
+        self,
+        given: Any,
+        values: Any,
+        session: str | None,
+        user: str | None,
+        modes: tuple[Mode, ...] = (),
+        turn: Turn | None = None,
     ) -> AsyncIterator[Event | None]:
         """Run the agent and pass on what happens; None now and then while nothing does.
 
@@ -118,12 +134,10 @@ class Runtime:
 
         async def pump() -> None:
             try:
-                async with asyncio.timeout(self.limits.seconds):
+                async with asyncio.timeout(self.limits.seconds), self.turn(turn):
                     with self.traces.call(given, session, user) as span:
-                        await self._guard(
-                            _feed(self.agent.stream(values, self._call(span, session, user, modes)), span),
-                            span,
-                        )
+                        call = self._call(span, session, user, modes, turn)
+                        await self._guard(_feed(self.agent.stream(values, call), span), span)
             except TimeoutError:
                 await queue.put(self._too_slow())
             except Refused as error:
@@ -155,13 +169,28 @@ class Runtime:
                 task.cancel()
                 await asyncio.wait({task}, timeout=CANCEL_SECONDS)
 
-    def _call(self, span: Span, session: str | None, user: str | None, modes: tuple[Mode, ...] = ()) -> Call:
-        return Call(_trace(), session, user, span.callbacks, modes)
+    def turn(self, turn: Turn | None) -> AbstractAsyncContextManager[None]:
+        """Have the run's thread to oneself, if it runs on one."""
+        if turn is None or self.threads is None:
+            return nullcontext()
+        return self.threads.turn(turn.thread, turn.if_busy)
+
+    def _call(
+        self,
+        span: Span,
+        session: str | None,
+        user: str | None,
+        modes: tuple[Mode, ...] = (),
+        turn: Turn | None = None,
+    ) -> Call:
+        return Call(_trace(), session, user, span.callbacks, modes, turn)
 
     async def _guard(self, run: Awaitable[Any], span: Span) -> Any:
         """Turn whatever the agent raises into an error whose id leads to the traceback in the log."""
         try:
             return await run
+        except Refused:
+            raise
         except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from thinkube.model.endpoint import Endpoint
@@ -16,12 +17,18 @@ from thinkube.model.settings import (
     REQUEST_BYTES,
     REQUEST_RUNS,
     REQUEST_SECONDS,
+    STATE,
+    THREADS_BUSY,
+    THREADS_URL,
     UPLOAD_SECONDS,
     Setting,
+    home,
 )
 from thinkube.serving.access import Access, access
 from thinkube.serving.agent import Agent, Unsupported, adapt
 from thinkube.serving.runtime import Limits, Runtime
+from thinkube.serving.thread_store import Place, Threads
+from thinkube.serving.thread_turns import STRATEGIES
 from thinkube.serving.traces import backend, connect
 
 
@@ -43,6 +50,8 @@ class Candidate:
     limits: Limits
     endpoint: Endpoint | None
     access: Access
+    threads: Threads | None = None
+    notes: tuple[str, ...] = ()
 
     def admit(self, host: str) -> None:
         """Refuse an address where strangers could call it, unless someone said that they may.
@@ -62,7 +71,9 @@ class Candidate:
         """Everything its requests share."""
         steps = self.agent.kind in ("langgraph", "langgraph-builder", "runnable")
         traces = connect(self.endpoint, self.name, release, handler=steps)
-        return Runtime(self.agent, self.name, release, traces, self.limits, self.access, self.title)
+        return Runtime(
+            self.agent, self.name, release, traces, self.limits, self.access, self.title, self.threads
+        )
 
 
 def prepare(entry: Entry, name: str) -> Candidate:
@@ -80,7 +91,38 @@ def prepare(entry: Entry, name: str) -> Candidate:
         who = access(name)
     except ConfigurationError as error:
         raise StartFailed("ConfigurationError", str(error)) from error
-    return Candidate(agent, name, title.partition("\n\n")[0], limits(), backend(), who)
+    threads, notes = _threads(agent, place(name))
+    return Candidate(agent, name, title.partition("\n\n")[0], limits(), backend(), who, threads, notes)
+
+
+def place(name: str) -> Place:
+    """Where a deployment's threads are kept."""
+    folder = Path(os.environ.get(STATE.variable) or home() / "deployments" / name / "state")
+    if_busy = os.environ.get(THREADS_BUSY.variable) or THREADS_BUSY.default
+    if if_busy not in STRATEGIES:
+        message = f"{THREADS_BUSY.variable}={if_busy!r} is not one of {', '.join(STRATEGIES)}"
+        raise StartFailed("ConfigurationError", message)
+    return Place(name, folder, os.environ.get(THREADS_URL.variable) or None, if_busy)
+
+
+def _threads(agent: Agent, place: Place) -> tuple[Threads | None, tuple[str, ...]]:
+    """A graph's threads, and what is to be said about them."""
+    if agent.kind not in ("langgraph", "langgraph-builder"):
+        return None, ()
+    from thinkube.serving.graphs import GraphAgent
+
+    assert isinstance(agent, GraphAgent)
+    if agent.memory == "off":
+        return None, ()
+    if agent.memory == "replaced" and place.missing:
+        note = f"threads are kept in memory and lost with the process: {place.missing} is not installed"
+        return Threads(place, own=True), (note,)
+    threads = Threads(place, own=agent.memory == "own")
+    if agent.memory != "own":
+        agent.keep(threads)
+    if agent.memory == "replaced":
+        return threads, (f"the checkpointer in memory gives way to {place}: threads outlive the process",)
+    return threads, ()
 
 
 def limits() -> Limits:

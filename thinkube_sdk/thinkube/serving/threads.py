@@ -21,13 +21,17 @@ class RunStopped(BaseException):
     """Raised inside blocking code whose caller has gone away or whose time is up."""
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+async def in_thread(function: Callable[[], T], *, settle: bool = False) -> T:
     """Run blocking code, with the caller's context variables, and return its result.
 
     When the awaiting task is cancelled, `RunStopped` is raised in the code at its next bytecode.
+
+    Args:
+        settle: a cancelled caller waits until the code has really ended.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
+    ended = asyncio.Event()
     context = contextvars.copy_context()
 
     def body() -> None:
@@ -39,6 +43,8 @@ async def in_thread(function: Callable[[], T]) -> T:
             _post(loop, _fail, future, error)
         else:
             _post(loop, _finish, future, value)
+        finally:
+            _post(loop, ended.set)
 
     thread = threading.Thread(target=body, name="agent-run", daemon=True)
     thread.start()
@@ -46,11 +52,14 @@ async def in_thread(function: Callable[[], T]) -> T:
         return await future
     except asyncio.CancelledError:
         _stop(thread)
+        if settle:
+            await ended.wait()
         raise
 
 
-async def iterate_in_thread(start: Callable[[], Iterator[T]]) -> AsyncGenerator[T]:
+async def iterate_in_thread(start: Callable[[], Iterator[T]], *, settle: bool = False) -> AsyncGenerator[T]:
     """Iterate over blocking code in a thread, at most `AHEAD` items ahead of the consumer."""
+    ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     room = threading.Semaphore(AHEAD)
@@ -69,6 +78,8 @@ async def iterate_in_thread(start: Callable[[], Iterator[T]]) -> AsyncGenerator[
             return
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
             _post(loop, queue.put_nowait, ("error", error))
+        finally:
+            _post(loop, ended.set)
 
     thread = threading.Thread(target=context.run, args=(body,), name="agent-run", daemon=True)
     thread.start()
@@ -85,6 +96,8 @@ async def iterate_in_thread(start: Callable[[], Iterator[T]]) -> AsyncGenerator[
         closed.set()
         room.release()
         _stop(thread)
+        if settle:
+            await ended.wait()
 
 
 def _finish(future: asyncio.Future[T], value: T) -> None:

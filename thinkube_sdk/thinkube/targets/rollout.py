@@ -60,6 +60,8 @@ def roll_out(
                     f"{name} is a {kind} here and a {candidate.kind} when its captured code runs.",
                     "A statement that the object needs was left out, or its name was bound again.",
                 )
+            for note in candidate.notes:
+                progress(note)
             registered = release()
             progress(f"switching {name} to release {registered.version}")
             return candidate.take_over(registered)

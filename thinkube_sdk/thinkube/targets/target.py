@@ -70,9 +70,11 @@ class Candidate(Protocol):
 
     Attributes:
         kind: what sort of object it serves.
+        notes: what there is to know about how it will run, one sentence each.
     """
 
     kind: str
+    notes: tuple[str, ...]
 
     def take_over(self, release: Release) -> Status:
         """Give it the traffic as this release, and let the one before drain.

@@ -32,6 +32,8 @@ from thinkube.targets.variables import settings
 class KubernetesCandidate:
     """See `Candidate`. Its first pod is ready."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, target: KubernetesTarget, wanted: Plan, kind: str) -> None:
         self.kind = kind
         self._target = target

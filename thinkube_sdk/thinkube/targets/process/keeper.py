@@ -47,6 +47,7 @@ class Worker:
         self._limit = time.monotonic() + program.timeout
         self._deadline = float("inf")
         self._unread = b""
+        self.notes: tuple[str, ...] = ()
         self._ready, ready = os.pipe()
         go, self._go = os.pipe()
         inherited = (listener.fileno(), ready, go)
@@ -64,7 +65,10 @@ class Worker:
     def loaded(self, cancelled: Callable[[], bool]) -> str | Failure:
         """Wait until it has imported the agent; the agent's kind. A process that failed is ended."""
         report = self._report(cancelled)
-        return report if isinstance(report, Failure) else str(report["kind"])
+        if isinstance(report, Failure):
+            return report
+        self.notes = tuple(report.get("notes", ()))
+        return str(report["kind"])
 
     def serve(self, version: int, cancelled: Callable[[], bool]) -> Failure | None:
         """Let it take requests as a release; None when it does. A process that failed is ended."""
@@ -143,6 +147,7 @@ class Keeper:
         self._worker: Worker | None = None
         self._watch: threading.Thread | None = None
         self.version = 0
+        self.notes: tuple[str, ...] = ()
         self.state = "starting"
         self.restarts = 0
         self.detail = ""
@@ -161,6 +166,7 @@ class Keeper:
         loaded = worker.loaded(cancelled)
         if not isinstance(loaded, Failure):
             self._worker = worker
+            self.notes = worker.notes
         return loaded
 
     def serve(self, version: int, cancelled: Callable[[], bool]) -> Failure | None:

@@ -95,6 +95,11 @@ class Places:
         return self.folder / "releases"
 
     @property
+    def state(self) -> Path:
+        """What its agent keeps over all releases."""
+        return self.folder / "state"
+
+    @property
     def control(self) -> Path:
         """The supervisor's socket; in the folder if its path is short enough for the system."""
         path = self.folder / "control.sock"

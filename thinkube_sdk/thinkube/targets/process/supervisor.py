@@ -21,7 +21,7 @@ from types import FrameType, MappingProxyType
 from typing import Any
 
 from thinkube.model.release import Release
-from thinkube.model.settings import KEYS
+from thinkube.model.settings import KEYS, STATE
 from thinkube.targets.failure import Failure
 from thinkube.targets.process import control, record
 from thinkube.targets.process.control import Talk
@@ -97,7 +97,7 @@ class Supervisor:
         loaded = keeper.load(cancelled)
         if isinstance(loaded, Failure):
             return self._failed(loaded, wanted)
-        talk.say({"ok": True, "kind": loaded})
+        talk.say({"ok": True, "kind": loaded, "notes": keeper.notes})
         word = talk.hear()
         if word is None:
             keeper.stop(0.0)
@@ -147,7 +147,7 @@ class Supervisor:
 
 
 def _program(wanted: Record, variables: Mapping[str, str], places: Places) -> Program:
-    env = {KEYS.variable: str(places.keys), **variables, **wanted.settings}
+    env = {KEYS.variable: str(places.keys), STATE.variable: str(places.state), **variables, **wanted.settings}
     return Program(wanted.name, Path(wanted.copy), Path(wanted.python), env, wanted.timeout)
 
 

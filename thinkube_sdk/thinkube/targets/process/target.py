@@ -38,8 +38,15 @@ STOP_SECONDS = 45.0
 class ProcessCandidate:
     """See `Candidate`."""
 
-    def __init__(self, name: str, kind: str, say: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        notes: tuple[str, ...],
+        say: Callable[[Mapping[str, Any]], dict[str, Any]],
+    ) -> None:
         self.kind = kind
+        self.notes = notes
         self._name = name
         self._say = say
 
@@ -95,7 +102,8 @@ class ProcessTarget:
                 "inherit": rollout.inherit,
             }
             with control.talking(places.control, rollout.timeout + 60) as say:
-                yield ProcessCandidate(rollout.name, _heard(say(question))["kind"], say)
+                loaded = _heard(say(question))
+                yield ProcessCandidate(rollout.name, loaded["kind"], tuple(loaded["notes"]), say)
         finally:
             if record.read(places) is None:
                 self._remove(places)
