@@ -111,10 +111,12 @@ def tracking(tmp_path_factory: pytest.TempPathFactory, eventually_once: Callable
         except httpx.HTTPError:
             return False
 
-    eventually_once(answers, 180)
-    yield url
-    os.killpg(server.pid, 15)
-    server.wait(30)
+    try:
+        eventually_once(answers, 400)
+        yield url
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
 
 
 @pytest.fixture(scope="session")
