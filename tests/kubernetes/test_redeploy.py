@@ -18,10 +18,10 @@ from . import agents
 class Load:
     """Clients that keep their connections and repeat no request."""
 
-    def __init__(self, url: str, clients: int) -> None:
+    def __init__(self, url: str, key: str, clients: int) -> None:
         self.answers: list[str] = []
         self.failures: list[str] = []
-        self._url, self._ending = url, threading.Event()
+        self._url, self._headers, self._ending = url, {"x-api-key": key}, threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def __enter__(self) -> Load:
@@ -35,7 +35,7 @@ class Load:
             thread.join()
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=self._url, headers=self._headers, timeout=60, trust_env=False) as client:
             while not self._ending.is_set():
                 try:
                     reply = client.post("/invoke", json={"input": {"text": "hello"}})
@@ -62,7 +62,8 @@ def test_two_replicas_are_replaced_under_load_without_a_failed_request(
     api.patch("Deployment", name, {"spec": {"replicas": 2}}, part="scale")
     eventually(lambda: (api.get("Deployment", name) or {})["status"].get("availableReplicas") == 2, 120)
     service = api.get("Service", name) or {}
-    with Load(f"http://{service['spec']['clusterIP']}", 8) as load:
+    key = tk.deployment(name, context).key
+    with Load(f"http://{service['spec']['clusterIP']}", key, 8) as load:
         eventually(lambda: len(load.answers) > 50, 60)
         deploy("second")
         deploy("third")
