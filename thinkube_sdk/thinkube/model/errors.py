@@ -161,6 +161,10 @@ class RolloutFailed(DeploymentError):
     """The new release did not get ready. The release that ran before still does."""
 
 
+class EvaluationFailed(DeploymentError):
+    """The new release answers worse than it has to. The release that ran before still has the traffic."""
+
+
 class RequestFailed(DeploymentError):
     """The deployed agent answered with an error."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from thinkube.targets.target import Progress, Target
 
 if TYPE_CHECKING:
     from thinkube.bundles.package import Package
+    from thinkube.targets.gate import Gate
     from thinkube.targets.kubernetes.target import KubernetesTarget
 
 _NOTHING: Mapping[str, str] = {}
@@ -85,6 +86,9 @@ def deploy(
     freeze: Sequence[str] = (),
     timeout: float = 120.0,
     on: str | None = None,
+    evaluate: Any = None,
+    metrics: Sequence[str | Callable[..., float]] | None = None,
+    require: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Deployment:
     """Run an object as a service: capture, lock, import it where it will run, register, switch traffic to it.
@@ -100,6 +104,10 @@ def deploy(
         timeout: seconds it may take until it is ready.
         on: where: a context's name, `local` for this machine, `cluster` for the only cluster there is. The
             current context decides if not given.
+        evaluate: rows with `input` and `expected` (dicts, a DataFrame, a file): the new release answers them
+            before it takes traffic. It is refused below the bar, or below the running release on these rows.
+        metrics: `exact_match`, `contains`, or functions `(output, expected) -> number`; more is better.
+        require: the least mean of a metric, such as `{"exact_match": 0.8}`.
         progress: called with each line on what is being done; printed if not given.
 
     Raises:
@@ -108,15 +116,18 @@ def deploy(
         SecretNotFound: a secret named in `secrets` is neither stored nor an environment variable.
         ServiceError: MLflow, where releases are registered, is known and can't be used.
         RolloutFailed: it did not get ready. What ran before still does.
+        EvaluationFailed: it answers worse than it has to. What ran before still has the traffic.
 
     Example:
         deployment = tk.deploy(agent, name="docs-agent")
         deployment.ask("What does zip do?")
     """
     from thinkube.bundles.registry import expected, register
+    from thinkube.targets.gated import passed
     from thinkube.targets.rollout import ordered, roll_out
 
     say = progress or _say
+    checked = _gate(evaluate, metrics, require)
     given = _secrets(secrets)
     target = target_of(on, say)
     # The candidate is imported in its locked environment before it is registered: that verifies it.
@@ -137,7 +148,8 @@ def deploy(
             say(f"{name} is read by the code and set nowhere: `thinkube secret set {name}` stores it")
 
     def registered() -> Release:
-        return register(replace(made, verified=True), manifest.name, _lineage(), progress=say)
+        scored = passed(checked, target, manifest, made.path, given, say) if checked else {}
+        return register(replace(made, verified=True), manifest.name, {**_lineage(), **scored}, progress=say)
 
     with ordered(manifest.name, say):
         _tell_of_another(target, manifest, say)
@@ -210,6 +222,20 @@ def _cluster(on: str | None, say: Progress) -> KubernetesTarget:
             "Name the cluster's context: --on NAME (`thinkube context list`).",
         )
     return target
+
+
+def _gate(
+    evaluate: Any, metrics: Sequence[str | Callable[..., float]] | None, require: Mapping[str, float] | None
+) -> Gate | None:
+    if evaluate is not None:
+        from thinkube.targets.gate import gate
+
+        return gate(evaluate, metrics, require)
+    if metrics or require:
+        raise UsageError(
+            "metrics= and require= say how rows are scored, and there are none.", "Add evaluate=rows."
+        )
+    return None
 
 
 def _tell_of_another(target: Target, manifest: Manifest, say: Progress) -> None:
