@@ -58,12 +58,15 @@ class Trials:
         name: str = "trial",
         timeout: float = 20.0,
         variables: Mapping[str, str] | None = None,
+        replicas: int = 1,
     ) -> Status:
         version = next(self.versions)
         bundle = self.home / "bundles" / f"{name}-{version}"
         bundle.mkdir(parents=True)
         (bundle / "trial_agent.py").write_text(textwrap.dedent(source))
-        manifest = Manifest(name, "trial_agent:agent", "Agent", "tkt-langchain-agent", "3.11")
+        manifest = Manifest(
+            name, "trial_agent:agent", "Agent", "tkt-langchain-agent", "3.11", replicas=replicas
+        )
         (bundle / "thinkube.yaml").write_text(write(manifest))
         release = Release(name, version, f"{version:064d}", time.time(), str(bundle))
         given = {"THINKUBE_HOME": str(self.home), "PATH": "/usr/bin:/bin", **(variables or {})}

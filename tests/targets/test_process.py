@@ -277,3 +277,32 @@ def test_a_candidate_that_is_not_chosen_is_ended(trials: Trials) -> None:
     until(lambda: len(processes(str(record.places("trial").copies))) == 1)
     until(lambda: len(list(record.places("trial").copies.iterdir())) == 1)
     assert (trials.target.status("trial").pid, ask(status.url)) == (status.pid, "version 1")
+
+
+def test_replicas_share_the_socket_and_are_each_looked_after(trials: Trials) -> None:
+    source = "import os\ndef agent(question: str) -> str:\n    return str(os.getpid())\n"
+    url = trials.roll_out(source, replicas=3).url
+    control_socket = record.places("trial").control
+
+    def pids() -> set[int]:
+        return set(control.ask(control_socket, {"do": "status"})["pids"])
+
+    until(lambda: len(pids()) == 3)
+    first = pids()
+    seen: set[str] = set()
+    until(lambda: seen.add(ask(url)) or len(seen) == 3, 60)  # type: ignore[func-returns-value]
+    assert seen == {str(pid) for pid in first}
+
+    os.kill(killed := min(first), signal.SIGKILL)
+    until(lambda: len(pids() - {killed}) == 3)
+    assert trials.target.status("trial").restarts == 1
+
+    load = Load(url)
+    until(lambda: sum(load.answers.values()) > 20)
+    trials.roll_out(version_agent(2), replicas=2)
+    until(lambda: load.answers["version 2"] > 20)
+    load.stop()
+    assert load.failures == []
+    until(lambda: len(pids()) == 2 and not pids() & first)
+    trials.target.delete("trial")
+    until(lambda: processes(str(trials.home)) == [], 5)

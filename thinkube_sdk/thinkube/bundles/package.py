@@ -31,6 +31,18 @@ _RUNTIMES = {"Agent": "serving", "Job": "job"}
 
 
 @dataclass(frozen=True)
+class Size:
+    """See the keys of `Manifest`."""
+
+    replicas: int = 0
+    cpu: str = ""
+    memory: str = ""
+
+
+ONE = Size()
+
+
+@dataclass(frozen=True)
 class Package(Bundle):
     """A bundle fresh from the notebook, which still knows what was kept of it and why."""
 
@@ -64,6 +76,7 @@ def package(
     lineage: Mapping[str, str] = _NOTHING,
     kind: str | None = None,
     template: str = AGENT,
+    size: Size = ONE,
     progress: Progress = silent,
 ) -> Package:
     """Make a locked project of a capture, prove that it imports, and keep it.
@@ -76,6 +89,7 @@ def package(
         environment: plain settings the deployed process gets.
         lineage: where this came from, beside the notebook: an MLflow run, a dataset.
         kind: what the live object is (`thinkube.model.kinds`), where that is known.
+        size: how many serve it, and what each may use.
         template: what renders the project; it decides whether a service or a job is made.
         progress: told what is being done.
 
@@ -86,7 +100,7 @@ def package(
     if out is not None:
         _check_place(out)
     _refuse_secrets(environment)
-    manifest = _manifest(capture, name or default_name(capture), template, environment, lineage)
+    manifest = _manifest(capture, name or default_name(capture), template, environment, lineage, size)
     progress("reading what is installed")
     locked = lock_of(capture, runtime=_RUNTIMES[manifest.kind], progress=progress)
     rendering = render(capture, locked, manifest)
@@ -108,6 +122,7 @@ def _manifest(
     template: str,
     environment: Mapping[str, str],
     lineage: Mapping[str, str],
+    size: Size,
 ) -> Manifest:
     origin = {"notebook": capture.notebook} if capture.notebook else {}
     manifest = Manifest(
@@ -120,6 +135,9 @@ def _manifest(
         secrets=tuple(sorted(capture.secrets)),
         environment=MappingProxyType({key: str(value) for key, value in environment.items()}),
         lineage=MappingProxyType({**origin, **{key: str(value) for key, value in lineage.items()}}),
+        replicas=size.replicas,
+        cpu=size.cpu,
+        memory=size.memory,
     )
     manifests.check(manifest)
     return manifest

@@ -26,6 +26,9 @@ class Manifest:
         secrets: names of the secrets it reads.
         environment: plain settings the process gets.
         lineage: where it came from: notebook, MLflow run, …
+        replicas: how many processes or pods serve it; 0 for as many as now, which is one at first.
+        cpu: what each asks for, as Kubernetes writes it: `500m`, `2`; empty for the place's own default.
+        memory: what each may use: `512Mi`, `2Gi`; empty for the place's own default.
     """
 
     name: str
@@ -38,6 +41,9 @@ class Manifest:
     secrets: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     lineage: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    replicas: int = 0
+    cpu: str = ""
+    memory: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from thinkube.model.errors import ConfigurationError
 FILE = "thinkube.yaml"
 VERSION = "thinkube.io/v1"
 KINDS = ("Agent", "Job")
+MOST_REPLICAS = 100
 
 _WORD = r"[^\W\d]\w*"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -36,7 +37,7 @@ class Key:
         required: whether it has to be there.
     """
 
-    shape: Literal["text", "list", "mapping"]
+    shape: Literal["text", "list", "mapping", "number"]
     purpose: str
     pattern: str = r"(?s).+"
     meaning: str = "a text that is not empty"
@@ -81,6 +82,18 @@ KEYS = {
         "mapping", "Plain settings of its process.", _VARIABLE, "the name of an environment variable"
     ),
     "lineage": Key("mapping", "Where it came from."),
+    "replicas": Key(
+        "number", "How many processes or pods serve it.", "", f"a number from 1 to {MOST_REPLICAS}"
+    ),
+    "cpu": Key(
+        "text", "What each of them asks for.", r"\d{1,4}(\.\d{1,3})?|\d{1,7}m", 'cores such as "2" or "500m"'
+    ),
+    "memory": Key(
+        "text",
+        "What each of them may use.",
+        r"\d{1,9}(\.\d{1,3})?([KMGT]i?|k)",
+        'an amount of memory such as "512Mi" or "2Gi"',
+    ),
 }
 
 
@@ -97,6 +110,10 @@ def schema() -> dict[str, Any]:
     }
     properties = {}
     for name, key in KEYS.items():
+        if key.shape == "number":
+            whole = {"type": "integer", "minimum": 1, "maximum": MOST_REPLICAS}
+            properties[name] = {"description": key.purpose, **whole}
+            continue
         # JSON Schema knows no inline flags, and its patterns are not anchored.
         pattern = {} if key.pattern == Key.pattern else {"pattern": f"^(?:{key.pattern})$"}
         text = {"enum": list(key.choices)} if key.choices else {"type": "string", "minLength": 1, **pattern}
@@ -185,6 +202,8 @@ def write(manifest: Manifest) -> str:
         "environment": dict(sorted(manifest.environment.items())),
         "lineage": dict(sorted(manifest.lineage.items())),
     }
+    defaults = {"replicas": 0, "cpu": "", "memory": ""}
+    document |= {key: value for key, less in defaults.items() if (value := getattr(manifest, key)) != less}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
 
 
@@ -192,6 +211,8 @@ def _value(name: str, node: yaml.Node, source: str) -> Any:
     key = KEYS[name]
     if key.shape == "text":
         return _checked(name, node, source)
+    if key.shape == "number":
+        return _number(name, node, source)
     if key.shape == "list":
         if not isinstance(node, yaml.SequenceNode):
             raise _refusal(source, _line(node), f"`{name}` takes a list, such as [A, B]")
@@ -199,6 +220,15 @@ def _value(name: str, node: yaml.Node, source: str) -> Any:
     if not isinstance(node, yaml.MappingNode):
         raise _refusal(source, _line(node), f"`{name}` takes a mapping of names to texts")
     return MappingProxyType({_checked(name, key, source): _text(item, source) for key, item in node.value})
+
+
+def _number(name: str, node: yaml.Node, source: str) -> int:
+    text = node.value if isinstance(node, yaml.ScalarNode) else ""
+    whole = isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:int"
+    if not whole or not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= MOST_REPLICAS:
+        shown = text or "this"
+        raise _refusal(source, _line(node), f"`{name}`: {shown} is not {KEYS[name].meaning}")
+    return int(text)
 
 
 def _checked(name: str, node: yaml.Node, source: str) -> str:

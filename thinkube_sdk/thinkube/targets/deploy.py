@@ -15,6 +15,7 @@ from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import ObjectUnsupported, UsageError
 from thinkube.model.kinds import Kind, kind_of
+from thinkube.model.manifest import MOST_REPLICAS
 from thinkube.model.release import Release
 from thinkube.services.secrets import known, secret
 from thinkube.targets.deployment import Deployment
@@ -86,6 +87,9 @@ def deploy(
     freeze: Sequence[str] = (),
     timeout: float = 120.0,
     on: str | None = None,
+    replicas: int | None = None,
+    cpu: str | float | None = None,
+    memory: str | None = None,
     evaluate: Any = None,
     metrics: Sequence[str | Callable[..., float]] | None = None,
     require: Mapping[str, float] | None = None,
@@ -104,6 +108,9 @@ def deploy(
         timeout: seconds it may take until it is ready.
         on: where: a context's name, `local` for this machine, `cluster` for the only cluster there is. The
             current context decides if not given.
+        replicas: how many processes, or pods, serve it; as many as now if not given, and one at first.
+        cpu: cores that each asks for on a cluster, such as 0.5 or `"500m"`.
+        memory: what each may use on a cluster, such as `"512Mi"`.
         evaluate: rows with `input` and `expected` (dicts, a DataFrame, a file): the new release answers them
             before it takes traffic. It is refused below the bar, or below the running release on these rows.
         metrics: `exact_match`, `contains`, or functions `(output, expected) -> number`; more is better.
@@ -140,6 +147,7 @@ def deploy(
         freeze=freeze,
         out=None,
         verify=False,
+        size=(_replicas(replicas), "" if cpu is None else f"{cpu}", memory or ""),
         progress=say,
     )
     manifest = made.manifest
@@ -224,6 +232,12 @@ def _cluster(on: str | None, say: Progress) -> KubernetesTarget:
     return target
 
 
+def _replicas(wanted: int | None) -> int:
+    if wanted is not None and not 1 <= wanted <= MOST_REPLICAS:
+        raise UsageError(f"replicas={wanted} can't be.", f"Use a number from 1 to {MOST_REPLICAS}.")
+    return wanted or 0
+
+
 def _gate(
     evaluate: Any, metrics: Sequence[str | Callable[..., float]] | None, require: Mapping[str, float] | None
 ) -> Gate | None:
@@ -277,8 +291,10 @@ def _packaged(
     freeze: Sequence[str],
     out: str | Path | None,
     verify: bool,
+    size: tuple[int, str, str] = (0, "", ""),
     progress: Progress,
 ) -> tuple[Package, Kind | None]:
+    from thinkube.bundles.package import Size
     from thinkube.bundles.package import package as bundle
 
     if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?", name):
@@ -296,6 +312,7 @@ def _packaged(
         verify=verify,
         environment=env or _NOTHING,
         kind=kind,
+        size=Size(*size),
         progress=progress,
     )
     return made, kind

@@ -103,10 +103,9 @@ class KubernetesTarget:
             secrets=tuple(sorted(values)),
             egress=bound.egress,
             timeout=given.timeout,
-            replicas=int(getattr(manifest, "replicas", None) or (before.replicas if before else 1)),
-            most=int(getattr(manifest, "most", None) or 0),
-            cpu=str(getattr(manifest, "cpu", None) or Plan.cpu),
-            memory=str(getattr(manifest, "memory", None) or Plan.memory),
+            replicas=manifest.replicas or (before.replicas if before else 1),
+            cpu=manifest.cpu or Plan.cpu,
+            memory=manifest.memory or Plan.memory,
             pull_secret=self._place("pull_secret") or "",
             route=self._route(given.name),
         )

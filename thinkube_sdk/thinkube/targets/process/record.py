@@ -37,6 +37,7 @@ class Record:
         settings: plain variables it gets.
         variables: names of the further variables it gets; their values are not written down.
         timeout: seconds it may take to get ready.
+        replicas: how many processes serve it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Record:
     settings: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     variables: tuple[str, ...] = ()
     timeout: float = 120.0
+    replicas: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         release = self.release and {

@@ -25,8 +25,9 @@ from thinkube.model.settings import KEYS, STATE
 from thinkube.targets.failure import Failure
 from thinkube.targets.process import control, record
 from thinkube.targets.process.control import Talk
-from thinkube.targets.process.keeper import Keeper, Program
+from thinkube.targets.process.keeper import Program
 from thinkube.targets.process.record import Places, Record
+from thinkube.targets.process.replicas import Replicas
 
 BACKLOG = 2048
 DRAIN_SECONDS = 330.0  # a run's longest time and some more
@@ -44,8 +45,8 @@ class Supervisor:
         self._listener, port = _listen(saved.port)
         self._record = replace(saved, port=port)
         self._rolling = threading.Lock()
-        self._keeper: Keeper | None = None
-        self._draining: dict[Keeper, threading.Thread] = {}
+        self._keeper: Replicas | None = None
+        self._draining: dict[Replicas, threading.Thread] = {}
         self._variables: Mapping[str, str] = {}
         self._stopping = threading.Event()
         self.stopped = threading.Event()
@@ -66,8 +67,10 @@ class Supervisor:
                 settings=MappingProxyType(question["settings"]),
                 variables=tuple(sorted(variables)),
                 timeout=question["timeout"],
+                replicas=question.get("replicas", 1),
             )
-            keeper = Keeper(_program(wanted, variables, self._places), self._listener, self._places.log)
+            program = _program(wanted, variables, self._places)
+            keeper = Replicas(program, self._listener, self._places.log, wanted.replicas)
             if question["do"] == "resume":
                 assert wanted.release is not None
                 keeper.keep_trying(wanted.release.version)
@@ -87,7 +90,7 @@ class Supervisor:
         self.stopped.set()
 
     def _roll_out(
-        self, keeper: Keeper, wanted: Record, variables: Mapping[str, str], talk: Talk
+        self, keeper: Replicas, wanted: Record, variables: Mapping[str, str], talk: Talk
     ) -> Mapping[str, Any]:
         """Load a release; switch to it when the asker, who now knows its version, says so."""
 
@@ -115,7 +118,7 @@ class Supervisor:
             threading.Thread(target=self.stop, daemon=True).start()
         return {"ok": False, "failure": asdict(failure)}
 
-    def _switch(self, keeper: Keeper, wanted: Record, variables: Mapping[str, str]) -> Mapping[str, Any]:
+    def _switch(self, keeper: Replicas, wanted: Record, variables: Mapping[str, str]) -> Mapping[str, Any]:
         """Give a release the traffic, and let the one before drain."""
         before, self._keeper = self._keeper, keeper
         old_copy, self._record, self._variables = self._record.copy, wanted, variables
@@ -127,7 +130,7 @@ class Supervisor:
             thread.start()
         return self._status()
 
-    def _retire(self, keeper: Keeper, copy: str) -> None:
+    def _retire(self, keeper: Replicas, copy: str) -> None:
         keeper.drain(DRAIN_SECONDS)
         shutil.rmtree(copy, ignore_errors=True)
         del self._draining[keeper]
@@ -140,6 +143,7 @@ class Supervisor:
             "record": self._record.to_dict(),
             "state": keeper.state if keeper else "starting",
             "pid": keeper.pid if keeper else None,
+            "pids": keeper.pids if keeper else [],
             "restarts": keeper.restarts if keeper else 0,
             "detail": keeper.detail if keeper else "",
             "draining": [keeper.pid for keeper in list(self._draining)],

@@ -81,6 +81,8 @@ class ProcessTarget:
         progress: Progress = lambda _: None,
     ) -> Rollout:
         manifest = read(bundle)
+        if manifest.cpu or manifest.memory:
+            progress("cpu and memory hold on a cluster; on this machine a process takes what it needs")
         python = environment(read_lock(bundle), progress)
         chosen = variables(manifest, given)
         return Rollout(manifest.name, bundle, python, settings(), chosen, timeout, inherit, release)
@@ -92,6 +94,7 @@ class ProcessTarget:
         try:
             self.keys(rollout.name).own()  # so that it is never up without one
             supervise(places)
+            saved = record.read(places)
             question = {
                 "do": "roll out",
                 "copy": str(_copy(rollout, places)),
@@ -100,6 +103,7 @@ class ProcessTarget:
                 "variables": dict(rollout.variables),
                 "timeout": rollout.timeout,
                 "inherit": rollout.inherit,
+                "replicas": read(rollout.bundle).replicas or (saved.replicas if saved else 1),
             }
             with control.talking(places.control, rollout.timeout + 60) as say:
                 loaded = _heard(say(question))
@@ -158,6 +162,7 @@ class ProcessTarget:
             "variables": dict(variables),
             "timeout": saved.timeout,
             "inherit": False,
+            "replicas": saved.replicas,
         }
         control.ask(places.control, question)
 
