@@ -8,7 +8,7 @@ SOURCES := $(shell find thinkube_sdk templates -type f -not -name '*.pyc' | sed 
 
 CLUSTER := tests/cluster/cluster.py
 
-.PHONY: help demo test test-training test-cluster test-images wheel lint bench develop pins clean
+.PHONY: help demo test test-training test-cluster test-images postgresql wheel lint bench develop pins clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -30,8 +30,12 @@ $(VENV)/installed: $(VENV)/environment $(SOURCES)
 demo: $(VENV)/installed ## Run notebooks/quickstart.ipynb from cell to running agent (KEEP=1 leaves it running)
 	@$(BIN)/python notebooks/demo.py
 
-test: lint ## Check the code and run the tests against the installed wheel
+# Where threads of agents are also tested. Debian keeps its programs off the PATH.
+test: lint postgresql ## Check the code and run the tests against the installed wheel
 	@$(BIN)/python -m pytest $(or $(TESTS),$(addprefix --ignore=tests/,training kubernetes images))
+
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres > /dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y postgresql > /dev/null; }
 
 test-training: $(VENV)/installed ## Fine-tune for real, on Unsloth's CPU path (makes a 5 GB environment)
 	@$(BIN)/python -m pytest tests/training
