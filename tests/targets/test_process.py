@@ -306,3 +306,25 @@ def test_replicas_share_the_socket_and_are_each_looked_after(trials: Trials) -> 
     until(lambda: len(pids()) == 2 and not pids() & first)
     trials.target.delete("trial")
     until(lambda: processes(str(trials.home)) == [], 5)
+
+
+def test_a_replica_in_a_crash_loop_takes_no_requests_from_the_others(trials: Trials) -> None:
+    flag = trials.home / "broken"
+    source = f"""
+        import os, pathlib
+        assert not pathlib.Path({str(flag)!r}).exists()
+        def agent(question: str) -> str:
+            return "version 1"
+        """
+    url = trials.roll_out(source, replicas=2).url
+    control_socket = record.places("trial").control
+    until(lambda: len(control.ask(control_socket, {"do": "status"})["pids"]) == 2)
+    flag.touch()
+    load = Load(url)
+    os.kill(control.ask(control_socket, {"do": "status"})["pids"][0], signal.SIGKILL)
+    until(lambda: "failure 4 in a row" in trials.target.status("trial").detail, 60)
+    until(lambda: sum(load.answers.values()) > 200)
+    load.stop()
+    assert set(load.answers) == {"version 1"}
+    assert len(load.failures) <= 4, "those in flight in the killed process"
+    assert trials.target.status("trial").state == "running"

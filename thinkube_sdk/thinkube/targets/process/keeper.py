@@ -136,10 +136,22 @@ class Worker:
 
 
 class Keeper:
-    """Keeps a program running until it is drained or stopped."""
+    """Keeps a program running until it is drained or stopped.
 
-    def __init__(self, program: Program, listener: socket.socket, log: Path) -> None:
+    Args:
+        covered: whether another process answers on the same socket. If not, a crash loop's pauses are
+            answered from here, so that no caller waits for nothing.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        listener: socket.socket,
+        log: Path,
+        covered: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.program = program
+        self._covered = covered
         self._listener = listener
         self._log = log
         self._ending = threading.Event()
@@ -238,7 +250,7 @@ class Keeper:
                 self._worker.close()
                 self._worker = None
             pause = PAUSES[min(max(failures - 1, 0), len(PAUSES) - 1)]
-            if failures < LOOP:
+            if failures < LOOP or self._covered():
                 self._ending.wait(pause)
             else:
                 turn_away(self._listener, self.program.name, pause, self._ending)

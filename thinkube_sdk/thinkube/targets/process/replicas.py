@@ -22,7 +22,15 @@ class Replicas:
     """
 
     def __init__(self, program: Program, listener: socket.socket, log: Path, count: int) -> None:
-        self._keepers = [Keeper(program, listener, log) for _ in range(count)]
+        self._keepers = [
+            Keeper(program, listener, log, lambda number=number: self._covered(number))  # type: ignore[misc]
+            for number in range(count)
+        ]
+
+    def _covered(self, number: int) -> bool:
+        """Whether one beside this one answers."""
+        others = self._keepers[:number] + self._keepers[number + 1 :]
+        return any(keeper.state == "running" for keeper in others)
 
     @property
     def _first(self) -> Keeper:
