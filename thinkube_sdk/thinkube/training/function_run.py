@@ -27,6 +27,9 @@ from thinkube.training.stopped import Stopped
 
 RESULT = "returned.json"
 
+# Of a bundle, what the job does not run: its tests, and how a cluster starts it.
+_BESIDE = ("tests", "workflow.py")
+
 
 def run(
     bundle: Path,
@@ -127,7 +130,7 @@ def _files(bundle: Path, manifest: Manifest) -> dict[str, bytes]:
     code = {
         f"code/{path.relative_to(bundle).as_posix()}": path.read_bytes()
         for path in sorted(bundle.rglob("*.py"))
-        if "tests" not in path.relative_to(bundle).parts
+        if path.relative_to(bundle).parts[0] not in _BESIDE
     }
     return {"environment/requirements.txt": (bundle / manifest.requirements).read_bytes(), **code}
 
