@@ -26,6 +26,7 @@ ThinkubeError
 ├── DeploymentError
 │   ├── DeploymentNotFound
 │   ├── RolloutFailed           the new release didn't get ready; the old one still serves
+│   ├── EvaluationFailed        it answers worse than it has to; the old one has the traffic
 │   └── RequestFailed           the deployed agent answered with an error
 └── TrainingError
     ├── DataInvalid             rows that can't be trained on, with their numbers

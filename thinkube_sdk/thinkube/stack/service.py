@@ -61,7 +61,7 @@ def restart(name: str, progress: Callable[[str], None] = lambda _: None) -> Loca
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         now = _entry(program.name)
-        if now.stage == "ready" and now.pid != before.pid:
+        if now.stage == "ready" and now.pid not in (0, before.pid):
             progress(f"{program.title}: ready at {now.url}")
             return now
         if now.stage == "failed" and now.restarts > before.restarts:

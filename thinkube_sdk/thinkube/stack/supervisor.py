@@ -110,7 +110,7 @@ class Keeper(threading.Thread):
             self._asked.clear()
             child = self._start(python)
             reason = self._watch(child)
-            self._board.change(name, pid=0)
+            self._board.change(name, pid=0, stage="restarting")
             if self._stopping.is_set():
                 return
             if self._asked.is_set():
