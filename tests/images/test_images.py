@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from builder import Builder
 
+from thinkube.targets.kubernetes.image import PYTHON_LABEL
+
 pytestmark = pytest.mark.timeout(1800)  # the first test also makes the Debian root
 
 IMAGES = Path(__file__).parents[2] / "images"
@@ -28,6 +30,11 @@ def test_the_agent_runtime_has_nothing_to_build_with_and_no_privileges(
     builder: Builder, agent_runtime: str
 ) -> None:
     passes(builder, agent_runtime, "agent-runtime")
+    dockerfile = (IMAGES / "agent-runtime" / "Dockerfile").read_text()
+    (python,) = re.findall(rf"(?m)^LABEL {re.escape(PYTHON_LABEL)}=(\S+)$", dockerfile)
+    container = builder.container(agent_runtime)
+    told = subprocess.run(builder.command(container, python, "-V"), capture_output=True, text=True)
+    assert told.stdout.startswith("Python 3."), told.stderr
 
 
 def test_the_notebook_image_runs_a_server_and_a_kernel_with_thinkube(

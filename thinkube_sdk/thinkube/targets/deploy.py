@@ -15,7 +15,7 @@ from thinkube.model.bundle import Manifest
 from thinkube.model.capture import Capture
 from thinkube.model.errors import ObjectUnsupported, UsageError
 from thinkube.model.kinds import Kind, kind_of
-from thinkube.model.manifest import MOST_REPLICAS
+from thinkube.model.manifest import KEYS, MOST_REPLICAS
 from thinkube.model.release import Release
 from thinkube.services.secrets import known, secret
 from thinkube.targets.deployment import Deployment
@@ -297,7 +297,7 @@ def _packaged(
     from thinkube.bundles.package import Size
     from thinkube.bundles.package import package as bundle
 
-    if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?", name):
+    if name is not None and not re.fullmatch(KEYS["name"].pattern, name):
         raise UsageError(
             f"{name!r} can't name a deployment: lower-case letters, digits and hyphens, at most 53.",
             f'Use name="{slug(name)}".',
