@@ -95,6 +95,13 @@ def deploy(
         list[str] | None,
         typer.Option("--env", metavar="KEY=VALUE", help="A plain setting. May be given again."),
     ] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", help="How many processes or pods.")] = None,
+    cpu: Annotated[
+        str | None, typer.Option("--cpu", help="Cores each asks for on a cluster: 2, 500m.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="What each may use on a cluster: 512Mi.")
+    ] = None,
     on: On = None,
     dry_run: Annotated[
         bool,
@@ -106,12 +113,14 @@ def deploy(
     from thinkube.targets.deploy import deploy as run
 
     subject, chosen = subject_of(context, source, object_name)
+    size: dict[str, Any] = {"replicas": replicas, "cpu": cpu, "memory": memory}
     if dry_run:
         import yaml
 
         from thinkube.targets.deploy import dry_run as render
 
-        told = render(subject, object=chosen, name=name, env=settings_of(env or []), on=on, progress=silent)
+        settings = settings_of(env or [])
+        told = render(subject, object=chosen, name=name, env=settings, on=on, **size, progress=silent)
         print_json(list(yaml.safe_load_all(told))) if as_json else typer.echo(told)
         return
     deployment = run(
@@ -120,6 +129,7 @@ def deploy(
         name=name,
         env=settings_of(env or []),
         on=on,
+        **size,
         progress=silent if as_json else progress,
     )
     print_json(deployment.to_dict()) if as_json else show(context, deployment)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from thinkube.cli.agents import Name
+from thinkube.cli.agents import Name, On
 from thinkube.cli.output import Json, print_json, print_rich
 from thinkube.model.errors import UsageError
 
@@ -26,23 +26,24 @@ def create(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="TIME", help="As 90d, 12h or 30m; never if not given.")
     ] = None,
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Make a key for someone who is to call a deployment. It is shown once and kept nowhere."""
     from thinkube.targets.deploy import deployment
 
     seconds = None if expires is None else _seconds(expires)
-    text = deployment(name).keys.create(who, tuple(scope or ["invoke"]), seconds)
+    text = deployment(name, on).keys.create(who, tuple(scope or ["invoke"]), seconds)
     print_json({"key": text}) if as_json else typer.echo(text)
 
 
-def list_keys(name: Name, as_json: Json = False) -> None:
+def list_keys(name: Name, on: On = None, as_json: Json = False) -> None:
     """List a deployment's keys; never their texts."""
     from rich.table import Table
 
     from thinkube.targets.deploy import deployment
 
-    found = deployment(name).keys.list()
+    found = deployment(name, on).keys.list()
     if as_json:
         print_json([key.described() for key in found])
         return
@@ -57,12 +58,13 @@ def list_keys(name: Name, as_json: Json = False) -> None:
 def revoke(
     name: Name,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or whose it is.")],
+    on: On = None,
     as_json: Json = False,
 ) -> None:
     """Make a key invalid, from the next request on."""
     from thinkube.targets.deploy import deployment
 
-    revoked = deployment(name).keys.revoke(key)
+    revoked = deployment(name, on).keys.revoke(key)
     print_json(revoked.described()) if as_json else typer.echo(
         f"The key {revoked.id} ({revoked.name}) of {name} is no longer valid."
     )

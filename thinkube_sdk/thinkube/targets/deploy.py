@@ -147,7 +147,7 @@ def deploy(
         freeze=freeze,
         out=None,
         verify=False,
-        size=(_replicas(replicas), "" if cpu is None else f"{cpu}", memory or ""),
+        size=_size(replicas, cpu, memory),
         progress=say,
     )
     manifest = made.manifest
@@ -179,6 +179,9 @@ def dry_run(
     freeze: Sequence[str] = (),
     timeout: float = 120.0,
     on: str | None = None,
+    replicas: int | None = None,
+    cpu: str | float | None = None,
+    memory: str | None = None,
     progress: Progress | None = None,
 ) -> str:
     """The Kubernetes objects that `deploy` with these arguments would make, as YAML; nothing is changed.
@@ -194,7 +197,7 @@ def dry_run(
     target = _cluster(on, say)
     made, _ = _packaged(
         subject, object, name, env=env, secrets=tuple(given), freeze=freeze, out=None, verify=False,
-        progress=say,
+        size=_size(replicas, cpu, memory), progress=say,
     )  # fmt: skip
     release = expected(made.manifest.name, made.digest)
     rollout = target.prepared(made.path, given, timeout=timeout, release=release, progress=say)
@@ -232,10 +235,10 @@ def _cluster(on: str | None, say: Progress) -> KubernetesTarget:
     return target
 
 
-def _replicas(wanted: int | None) -> int:
-    if wanted is not None and not 1 <= wanted <= MOST_REPLICAS:
-        raise UsageError(f"replicas={wanted} can't be.", f"Use a number from 1 to {MOST_REPLICAS}.")
-    return wanted or 0
+def _size(replicas: int | None, cpu: str | float | None, memory: str | None) -> tuple[int, str, str]:
+    if replicas is not None and not 1 <= replicas <= MOST_REPLICAS:
+        raise UsageError(f"replicas={replicas} can't be.", f"Use a number from 1 to {MOST_REPLICAS}.")
+    return replicas or 0, "" if cpu is None else f"{cpu}", memory or ""
 
 
 def _gate(
