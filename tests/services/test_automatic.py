@@ -41,7 +41,9 @@ def traces(stack: object) -> Iterator[Read]:
         found = mlflow.get_experiment_by_name(experiment)
         if found is None:
             return []
-        return list(reversed(mlflow.search_traces(locations=[found.experiment_id], return_type="list")))
+        read = mlflow.search_traces(locations=[found.experiment_id], return_type="list")
+        # MLflow orders by the millisecond, and two traces can begin in one.
+        return sorted(read, key=lambda trace: min(span.start_time_ns for span in trace.data.spans))
 
     yield read
     tracing._chosen = None
