@@ -44,6 +44,7 @@ test-training: $(VENV)/installed ## Fine-tune for real, on Unsloth's CPU path (m
 test-cluster: $(VENV)/installed ## Deploy to a real Kubernetes (KUBECONFIG and THINKUBE_TEST_REGISTRY name another than our own)
 	@if [ -n "$$KUBECONFIG" ] && [ -n "$$THINKUBE_TEST_REGISTRY" ]; then $(BIN)/python -m pytest tests/kubernetes; else \
 		trap '$(PYTHON) $(CLUSTER) down' EXIT; $(PYTHON) $(CLUSTER) up && $(BIN)/python -m pytest tests/kubernetes; fi
+
 test-images: $(VENV)/installed wheel ## Build the CPU images with buildah and run their tests inside (root, Debian)
 	@which buildah debootstrap > /dev/null || { apt-get update -qq && apt-get install -qq -y buildah debootstrap; }
 	@$(BIN)/python -m pytest tests/images

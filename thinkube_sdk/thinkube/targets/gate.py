@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinkube.bundles.environments import environment, read_lock
 from thinkube.model.errors import EvaluationFailed, UsageError
-from thinkube.model.settings import API_KEYS
+from thinkube.model.settings import API_KEYS, STATE
 from thinkube.targets.child import Child
 from thinkube.targets.scores import Metric, Question, Score, metrics_of, questions_of, same
 from thinkube.targets.target import Progress
@@ -150,7 +150,7 @@ class Served:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         headers = {"authorization": f"Bearer {key}"}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=_SECONDS, trust_env=False)
-        own = {API_KEYS.variable: key, "THINKUBE_STATE": str(folder / "state")}
+        own = {API_KEYS.variable: key, STATE.variable: str(folder / "state")}
         argv = [str(self._python), "-P", "-m", "thinkube.serving", "--bundle", str(self._bundle)]
         self._child = Child(
             [*argv, "--socket-fd", str(listener.fileno())],
